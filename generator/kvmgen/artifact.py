@@ -1,0 +1,57 @@
+"""What a renderer returns: one file of a host's folder, as text, with what it defines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kvmgen.diagnostics import Origin
+
+
+class Kind(StrEnum):
+    """What a file is to the host, in the order in which the kinds are applied."""
+
+    MODULES = "modules"
+    SYSCTL = "sysctl"
+    UDEV = "udev"
+    LINK = "link"
+    FIREWALL = "firewall"
+    NETWORK = "network"
+    NWFILTER = "nwfilter"
+    DOMAIN = "domain"
+    GUEST_FILE = "guest-file"
+
+
+APPLY_ORDER = tuple(Kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defines:
+    """The libvirt object that a file defines.
+
+    ``needs`` names the objects of the same kind that must exist before (an nwfilter's references); ``images`` are the
+    disks of a domain that must be there before it can start, each in libvirt's words.
+    """
+
+    name: str
+    uuid: str
+    autostart: bool | None = None
+    needs: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One generated file.
+
+    ``path`` is relative to the host's folder: ``etc/...`` is copied to ``/`` on the host, ``libvirt/...`` is defined
+    through virsh, ``guests/NAME/...`` belongs inside a guest. ``sources`` are the places of the inventory it was made
+    from, the most telling first.
+    """
+
+    path: str
+    text: str
+    kind: Kind
+    sources: tuple[Origin, ...]
+    mode: int = 0o644
+    defines: Defines | None = None

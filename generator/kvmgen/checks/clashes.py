@@ -1,0 +1,126 @@
+"""Identities and addresses that stand twice, or can't be what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator
+
+from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
+from kvmgen.model.guest import Guest
+from kvmgen.model.network import VirtualNetwork
+from kvmgen.model.site import Site
+from kvmgen.model.values import Mac
+
+ADDRESS_TWICE = Rule(code="KV101", title="An address used twice in one segment")
+MAC_TWICE = Rule(code="KV401", title="A MAC used twice")
+GROUP_MAC = Rule(code="KV402", title="A MAC that can't be a NIC's")
+FOREIGN_MAC = Rule(code="KV403", title="A pinned MAC of a vendor's range", severity=Severity.WARNING)
+UUID_TWICE = Rule(code="KV404", title="A UUID used twice")
+
+Use = tuple[Hashable, Origin, str]
+
+
+def _clashes(uses: Iterable[Use], rule: Rule, told: str, hint: str) -> Iterator[Diagnostic]:
+    first: dict[Hashable, tuple[Origin, str]] = {}
+    for key, origin, whose in uses:
+        if key not in first:
+            first[key] = (origin, whose)
+            continue
+        other, others = first[key]
+        value = key[-1] if isinstance(key, tuple) else key
+        message = f"{told} {value} of {whose} is also {others}'s"
+        yield Diagnostic(rule=rule, message=message, hint=hint, origin=origin, related=((other, f"{others} has it"),))
+
+
+def addresses(site: Site) -> Iterator[Diagnostic]:
+    """Two machines with one address on one layer-2 segment: each takes the other's packets, now and then."""
+    hint = "Give one of them another address; bridges that aren't connected get different `segment`s."
+    yield from _clashes(_addresses(site), ADDRESS_TWICE, "the address", hint)
+
+
+def _addresses(site: Site) -> Iterator[Use]:
+    for host in site.hosts.values():
+        for bridge in host.bridges:
+            for index, address in enumerate(bridge.addressing.addresses):
+                origin = bridge.origin.at("addresses", index)
+                yield (bridge.segment, address.ip), origin, f"{host.name} ({bridge.name})"
+    for network in _networks(site):
+        for address in network.addresses:
+            whose = f"{network.host} (network {network.name})"
+            yield (network.segment, address.ip), network.origin.at("addresses"), whose
+    for guest in site.guests.values():
+        for nic in guest.interfaces:
+            segments = _segments(site, guest, nic.network, nic.bridge)
+            for index, address in enumerate(nic.addressing.addresses):
+                for segment in segments:
+                    yield (segment, address.ip), nic.origin.at("addresses", index), f"{guest.name} ({nic.name})"
+
+
+def _networks(site: Site) -> Iterator[VirtualNetwork]:
+    for carried in site.networks.values():
+        yield from carried.values()
+
+
+def _segments(site: Site, guest: Guest, network: str | None, bridge: str | None) -> Iterable[str]:
+    """The segments that an interface can be on, one for each host that can carry the guest; each once."""
+    found: dict[str, None] = {}
+    for host in guest.hosts:
+        if network is not None and network in site.networks[host]:
+            found[site.networks[host][network].segment] = None
+        for link in site.hosts[host].bridges:
+            if link.name == bridge:
+                found[link.segment] = None
+    return found
+
+
+def macs(site: Site) -> Iterator[Diagnostic]:
+    """Two NICs with one MAC: the bridge sends frames to whichever spoke last, and DHCP gives both one address."""
+    hint = "Pin another MAC to one of them with `mac`."
+    yield from _clashes(_macs(site), MAC_TWICE, "the MAC", hint)
+
+
+def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
+    for host in site.hosts.values():
+        for link in (*host.ethernets, *host.bridges):
+            if link.mac is not None:
+                yield link.mac, link.origin.at("mac"), f"{host.name} ({link.name})"
+    for network in _networks(site):
+        if network.mac is not None:
+            yield network.mac, network.origin.at("bridge", "mac"), f"{network.host} (network {network.name})"
+    for guest in site.guests.values():
+        for nic in guest.interfaces:
+            yield nic.mac, nic.origin.at("mac"), f"{guest.name} ({nic.name})"
+
+
+def group_macs(site: Site) -> Iterator[Diagnostic]:
+    """A multicast or zero MAC: libvirt or the kernel refuses it when the network or guest starts."""
+    for mac, origin, whose in _macs(site):
+        if int(mac[0:2], 16) & 1 or mac == "00:00:00:00:00:00":
+            kind = "zero" if mac.startswith("00") else "a multicast address"
+            message = f"the MAC {mac} of {whose} is {kind}, which no NIC can have"
+            hint = "Write a unicast MAC (an even second digit), or leave it out to have one derived."
+            yield Diagnostic(rule=GROUP_MAC, message=message, hint=hint, origin=origin)
+
+
+def foreign_macs(site: Site) -> Iterator[Diagnostic]:
+    """A guest's MAC without the locally administered bit belongs to a vendor, whose next card may have it too."""
+    for guest in site.guests.values():
+        for nic in guest.interfaces:
+            if not int(nic.mac[0:2], 16) & 2:
+                message = f"the MAC {nic.mac} of {guest.name} ({nic.name}) is of a vendor's range"
+                hint = "Leave it out to have one derived, or pin one that starts with 52:54."
+                yield Diagnostic(rule=FOREIGN_MAC, message=message, hint=hint, origin=nic.origin.at("mac"))
+
+
+def uuids(site: Site) -> Iterator[Diagnostic]:
+    """Two objects with one UUID: libvirt takes the second definition for a change of the first, or refuses it."""
+    hint = "Pin another UUID to one of them with `uuid`."
+    yield from _clashes(_uuids(site), UUID_TWICE, "the UUID", hint)
+
+
+def _uuids(site: Site) -> Iterator[Use]:
+    for guest in site.guests.values():
+        yield ("guest", guest.uuid), guest.origin.at("uuid"), guest.name
+    for filter_ in site.filters.values():
+        yield ("filter", filter_.uuid), filter_.origin.at("uuid"), filter_.name
+    for network in _networks(site):
+        yield (network.host, network.uuid), network.origin.at("uuid"), f"{network.name} on {network.host}"

@@ -1,0 +1,62 @@
+"""What a host's libvirt is too old for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvmgen.diagnostics import Diagnostic, Origin, Rule
+from kvmgen.model.guest import Guest, GuestInterface
+from kvmgen.model.network import Forward, VirtualNetwork
+from kvmgen.model.platform import Version
+from kvmgen.model.site import Site
+
+TOO_NEW = Rule(code="KV303", title="Something that a host's libvirt is too old for")
+
+Need = tuple[object, Version, str, Origin]
+
+
+def too_new(site: Site) -> Iterator[Diagnostic]:
+    """An older libvirt refuses the definition or, worse, drops what it doesn't know in silence."""
+    for host, carried in site.networks.items():
+        for network in carried.values():
+            yield from _told(site, host, _network_needs(network))
+    for guest in site.guests.values():
+        for host in guest.hosts:
+            yield from _told(site, host, _guest_needs(guest))
+
+
+def _told(site: Site, host: str, needs: Iterator[Need]) -> Iterator[Diagnostic]:
+    platform = site.hosts[host].platform
+    has = platform.libvirt
+    for asked, since, what, origin in needs:
+        if asked and has < since:
+            message = f"{what} needs libvirt {_dotted(since)}, and {host} ({platform}) has {_dotted(has)}"
+            hint = "Leave it out, or name a newer platform or minor where the host has one (el8.6)."
+            yield Diagnostic(rule=TOO_NEW, message=message, hint=hint, origin=origin)
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))
+
+
+def _network_needs(network: VirtualNetwork) -> Iterator[Need]:
+    origin = network.origin
+    isolated = network.isolated or any(group.isolated for group in network.portgroups)
+    yield network.forward is Forward.OPEN, (2, 2), "forward mode open", origin.at("forward")
+    yield network.mtu, (3, 1), "a network's MTU", origin.at("bridge", "mtu")
+    yield network.zone, (5, 1), "a network's firewalld zone", origin.at("bridge", "zone")
+    yield isolated, (6, 1), "isolated ports", origin.at("isolated-ports" if network.isolated else "portgroups")
+    yield network.nat is not None and network.nat.ipv6, (6, 5), "NAT for IPv6", origin.at("nat", "ipv6")
+
+
+def _guest_needs(guest: Guest) -> Iterator[Need]:
+    yield guest.rng, (1, 0, 3), "a random number device", guest.origin.at("rng")
+    for nic in guest.interfaces:
+        yield from _nic_needs(nic)
+
+
+def _nic_needs(nic: GuestInterface) -> Iterator[Need]:
+    yield nic.allowed, (1, 2, 3), "anti-spoofing for whole segments", nic.origin.at("allowed-addresses")
+    yield nic.mtu, (3, 1), "an interface's MTU", nic.origin.at("mtu")
+    yield nic.isolated, (6, 1), "an isolated port", nic.origin.at("isolated")
+    yield nic.vlan, (11, 0), "a VLAN tag on a Linux bridge", nic.origin.at("vlan")

@@ -1,0 +1,66 @@
+"""Names that mean two things, or that somebody else uses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kvmgen.diagnostics import Diagnostic, Rule, Severity
+from kvmgen.model.network import Forward
+from kvmgen.model.site import Site
+
+LIBVIRTS_BRIDGE_NAME = Rule(code="KV201", title="A host's bridge named as libvirt names its own", severity=Severity.WARNING)
+NETWORK_NAME_TWICE = Rule(code="KV301", title="Two networks of one name on a host")
+BRIDGE_TWICE = Rule(code="KV302", title="Two networks with one bridge, or a network with a host's bridge")
+
+_LIBVIRTS = re.compile(r"virbr[0-9]+")
+
+
+def bridge_names(site: Site) -> Iterator[Diagnostic]:
+    """libvirt gives a network without a bridge name the first free virbrN: a host's bridge of that name collides."""
+    for host in site.hosts.values():
+        for bridge in host.bridges:
+            if _LIBVIRTS.fullmatch(bridge.name):
+                message = f"the host's bridge {bridge.name!r} is named as libvirt names its own"
+                hint = "Call it br0, br1 or by what it connects."
+                yield Diagnostic(
+                    rule=LIBVIRTS_BRIDGE_NAME, message=message, hint=hint, origin=bridge.origin, on_key=True
+                )
+
+
+def network_names(site: Site) -> Iterator[Diagnostic]:
+    """libvirt knows a network by its name: the second definition of a name is refused."""
+    for host, carried in site.networks.items():
+        first: dict[str, str] = {}
+        for network in carried.values():
+            other = first.setdefault(network.libvirt_name, network.name)
+            if other != network.name:
+                message = f"libvirt on {host} would know both {other!r} and {network.name!r} as {network.libvirt_name!r}"
+                yield Diagnostic(
+                    rule=NETWORK_NAME_TWICE,
+                    message=message,
+                    hint="Give one of them another `libvirt-name`.",
+                    origin=network.origin,
+                    related=((carried[other].origin, "the other network"),),
+                )
+
+
+def bridges(site: Site) -> Iterator[Diagnostic]:
+    """libvirt makes a network's bridge when it starts it: a name that is taken keeps the network down."""
+    for host, carried in site.networks.items():
+        taken = {link.name: (link.origin, f"{host}'s link {link.name!r}") for link in site.hosts[host].links}
+        for network in carried.values():
+            if network.forward is Forward.BRIDGE or not network.bridge:
+                continue
+            origin = network.origin.at("bridge", "name")
+            if network.bridge in taken:
+                other, whose = taken[network.bridge]
+                message = f"the bridge {network.bridge!r} of network {network.name!r} is also {whose}"
+                yield Diagnostic(
+                    rule=BRIDGE_TWICE,
+                    message=message,
+                    hint="Give the network's bridge another name, or write `forward: bridge` to use the host's.",
+                    origin=origin,
+                    related=((other, whose),),
+                )
+            taken[network.bridge] = (origin, f"the bridge of network {network.name!r}")

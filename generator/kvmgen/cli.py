@@ -1,0 +1,156 @@
+"""The command: arguments, streams and exit codes; everything else is the pipeline's.
+
+Exit codes: 0 good; 1 the site is wrong or the output stale; 2 called wrongly; 3 a bug in kvmgen.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+
+from kvmgen import __version__
+
+_DEFECT = 3
+Part = TypeVar("Part")
+
+app = typer.Typer(
+    help="GitOps for plain KVM hosts: an inventory in, the exact files of every host out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="The folder with the inventory.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The folder that the hosts' files go to.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kvmgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """GitOps for plain KVM hosts: an inventory in, the exact files of every host out."""
+
+
+@app.command()
+def build(
+    inventory: Inventory = Path("inventory"),
+    output: Output = Path("output"),
+    host: Annotated[str | None, typer.Option(help="Build this host's folder only.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with 1 where the output isn't up to date.")
+    ] = False,
+) -> None:
+    """Compile the inventory into the files of every host."""
+    from kvmgen import pipeline
+
+    result = pipeline.build(inventory, output, host=host, write=not check, progress=_progress)
+    _tell(result)
+    if not result.is_good:
+        raise typer.Exit(1)
+    changes = [("write", path) for path in result.plan.write] + [("remove", path) for path in result.plan.remove]
+    for verb, path in sorted(changes, key=lambda change: change[1])[:_LISTED]:
+        typer.echo(f"{'would ' if check else ''}{verb} {output / path}")
+    if len(changes) > _LISTED:
+        typer.echo(f"... and {len(changes) - _LISTED} more")
+    typer.echo(_outcome(len(changes), result.plan.unchanged, check))
+    if check and changes:
+        typer.echo("The output is stale: run `kvmgen build` and commit what it changes.", err=True)
+        raise typer.Exit(1)
+
+
+_LISTED = 50
+"""How many changed files are named; a first build has thousands."""
+
+
+def _outcome(changed: int, unchanged: int, check: bool) -> str:
+    if not changed:
+        return f"Up to date: {unchanged} files."
+    return f"{changed} files {'would change' if check else 'changed'}, {unchanged} unchanged."
+
+
+@app.command()
+def validate(
+    inventory: Inventory = Path("inventory"),
+) -> None:
+    """Find everything that is wrong with the inventory, without writing anything."""
+    from kvmgen import pipeline
+
+    result = pipeline.validate(inventory)
+    _tell(result)
+    if not result.is_good:
+        raise typer.Exit(1)
+    assert result.site is not None
+    site = result.site
+    typer.echo(f"Valid: {len(site.hosts)} hosts, {len(site.guests)} guests.")
+
+
+@app.command()
+def explain(
+    path: Annotated[Path, typer.Argument(help="A file of the output.")],
+    inventory: Inventory = Path("inventory"),
+    output: Output = Path("output"),
+) -> None:
+    """Tell which lines of the inventory made a file of the output."""
+    from kvmgen import explain as explaining
+    from kvmgen import pipeline
+
+    result = pipeline.load(inventory)
+    _tell(result)
+    if result.site is None or not result.is_good:
+        raise typer.Exit(1)
+    lines = explaining.origins_of(path, output, result.site, result.sources)
+    if lines is None:
+        typer.echo(f"{path} is not a file that `kvmgen build` makes from {inventory}.", err=True)
+        raise typer.Exit(1)
+    for line in lines:
+        typer.echo(line)
+
+
+def _tell(result: object) -> None:
+    """Put the diagnostics on stderr."""
+    from kvmgen import pipeline, report
+
+    assert isinstance(result, pipeline.Result)
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    for line in report.text(result.diagnostics, result.sources, colour=colour):
+        typer.echo(line, err=True)
+    if result.diagnostics:
+        typer.echo(report.summary(result.diagnostics), err=True)
+
+
+def _progress(parts: Iterator[Part], total: int) -> Iterable[Part]:
+    """A progress bar on a terminal, for builds that are long enough to be watched."""
+    if total < _WATCHED or not sys.stderr.isatty():
+        yield from parts
+        return
+    with typer.progressbar(parts, length=total, label="hosts", file=sys.stderr) as bar:
+        yield from bar
+
+
+_WATCHED = 20
+
+
+def main() -> NoReturn:
+    """Run the command; a bug is told as one, with how to report it."""
+    try:
+        app()
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        typer.echo("This is a bug in kvmgen: please report it with the lines above.", err=True)
+        sys.exit(_DEFECT)
+    sys.exit(0)

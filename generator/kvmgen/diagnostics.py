@@ -1,0 +1,89 @@
+"""What is told to the author of an inventory: rules, places and diagnostics.
+
+A problem in an inventory is a value, never an exception: every step yields diagnostics, the pipeline collects them,
+and all of them are told in one run, sorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+Pointer = tuple[str | int, ...]
+
+
+class Severity(StrEnum):
+    """How bad it is: an error stops a build, a warning is told and can be silenced with a reason."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One thing that can be wrong, under a code that is never reused."""
+
+    code: str
+    title: str
+    severity: Severity = Severity.ERROR
+
+
+OWN = "kvmgen:"
+"""What the origins of kvmgen's own filters start with, instead of a folder of the inventory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where in the inventory something was said: a file and the way to a value inside it.
+
+    ``file`` is relative to the inventory's folder, with forward slashes; `OWN` and a name for what is part of kvmgen. Line and column are looked up only when they
+    are told, by whoever holds the sources.
+    """
+
+    file: str
+    pointer: Pointer = ()
+
+    def at(self, *keys: str | int) -> Origin:
+        """The place of a value further inside."""
+        return Origin(self.file, self.pointer + keys)
+
+    @property
+    def is_kvmgens(self) -> bool:
+        """Whether this is part of kvmgen rather than of the inventory."""
+        return self.file.startswith(OWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a text: line and column, both counted from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding: which rule, where, what, and what to do about it.
+
+    ``position`` is set where the place is known already (a file that isn't YAML has no pointers); otherwise it is
+    looked up from ``origin`` when the diagnostic is told. ``on_key`` asks for the key's position, not its value's.
+    """
+
+    rule: Rule
+    message: str
+    hint: str
+    origin: Origin | None = None
+    position: Position | None = None
+    on_key: bool = False
+    related: tuple[tuple[Origin, str], ...] = field(default=())
+
+    @property
+    def is_error(self) -> bool:
+        """Whether a build must stop."""
+        return self.rule.severity is Severity.ERROR
+
+
+def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Whether any of them stops a build."""
+    return any(diagnostic.is_error for diagnostic in diagnostics)

@@ -1,0 +1,152 @@
+"""Lowering packet filters: what an inventory says word for word, and what bridges with guests need besides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from kvmgen.diagnostics import Origin, Rule
+from kvmgen.inventory.context import Context, Data
+from kvmgen.model.host import Bridge, DirectChain, DirectRule, Firewall, Zone, ZonePort
+from kvmgen.model.platform import Platform
+
+NOT_ON_PLATFORM = Rule(code="KV023", title="Something that the platform can't do")
+RULES = (NOT_ON_PLATFORM,)
+
+ZONES_THAT_FORWARD = (0, 9)
+"""firewalld's zones know ``forward`` since 0.9."""
+
+BUILT_IN_ZONES = frozenset(
+    ("block", "dmz", "drop", "external", "home", "internal", "libvirt", "nm-shared", "public", "trusted", "work")
+)
+LATE = 10_000
+"""The priority of derived rules: behind every rule of the inventory, so that those decide first."""
+
+_FAMILIES = {"both": ("ipv4", "ipv6")}
+
+
+def lower_firewall(context: Context, data: Data, origin: Origin, zones_of_links: dict[str, list[str]]) -> Firewall:
+    """The packet filter as the inventory says it; ``zones_of_links`` are the links that name each zone."""
+    return Firewall(
+        origin=origin,
+        zones=tuple(
+            _zone(context, name, zone, origin.at("zones", name), zones_of_links.get(name, []))
+            for name, zone in sorted(data.get("zones", {}).items())
+        ),
+        chains=tuple(
+            DirectChain(family=family, table=chain.get("table", "filter"), chain=chain["chain"])
+            for chain in data.get("chains", ())
+            for family in _families(chain)
+        ),
+        rules=tuple(
+            DirectRule(
+                family=family,
+                table=rule.get("table", "filter"),
+                chain=rule["chain"],
+                priority=rule.get("priority", 0),
+                rule=rule["rule"],
+                origin=origin.at("direct", index),
+            )
+            for index, rule in enumerate(data.get("direct", ()))
+            for family in _families(rule)
+        ),
+        policies=tuple(
+            (family, chain, verdict)
+            for chain, verdict in sorted(data.get("policies", {}).items())
+            for family in ("ipv4", "ipv6")
+        ),
+    )
+
+
+def _families(data: Data) -> Sequence[str]:
+    return _FAMILIES.get(data["family"], (data["family"],))
+
+
+def _zone(context: Context, name: str, data: Data, origin: Origin, links: list[str]) -> Zone:
+    context.networks(data.get("sources", ()), origin.at("sources"))
+    return Zone(
+        name=name,
+        origin=origin,
+        target=data.get("target", "default"),
+        description=data.get("description"),
+        interfaces=tuple(links),
+        sources=tuple(data.get("sources", ())),
+        services=tuple(data.get("services", ())),
+        ports=tuple(ZonePort(*port.split("/")) for port in data.get("ports", ())),
+        masquerade=data.get("masquerade", False),
+        forward=data.get("forward", False),
+    )
+
+
+def refuse_what_the_platform_lacks(context: Context, platform: Platform, data: Data, origin: Origin) -> None:
+    """Tell of firewall words that mean nothing on a platform."""
+    if platform.major == 6 and "zones" in data:
+        _refuse(context, origin.at("zones"), "el6 has no firewalld, so no zones", "Write `direct` rules and `policies`.")
+    if platform.major > 6 and "policies" in data:
+        _refuse(context, origin.at("policies"), f"on {platform} firewalld owns the built-in chains", "Write `zones`.")
+    if platform.major > 8 and ("direct" in data or "chains" in data):
+        key = "direct" if "direct" in data else "chains"
+        message = f"on {platform} firewalld's direct rules are deprecated and not written"
+        _refuse(context, origin.at(key), message, "Write `zones`.")
+    if platform.firewalld and platform.firewalld < ZONES_THAT_FORWARD:
+        for name, zone in data.get("zones", {}).items():
+            if zone.get("forward"):
+                message = f"firewalld {_dotted(platform.firewalld)} of {platform} knows no `forward` in a zone"
+                hint = "Name the platform's minor (el8.5 and later know it), or write a direct rule."
+                _refuse(context, origin.at("zones", name, "forward"), message, hint)
+
+
+def _refuse(context: Context, origin: Origin, message: str, hint: str) -> None:
+    context.error(NOT_ON_PLATFORM, origin, message, hint, on_key=True)
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
+
+
+def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str]) -> bool:
+    """Whether a rule of FORWARD looks at frames between the ports of a bridge."""
+    names = "|".join(map(re.escape, bridges))
+    wanted = re.compile(rf"physdev|-[io] ({names})( |$)" if names else "physdev")
+    rules = firewall.rules if firewall else ()
+    return any(rule.chain == "FORWARD" and wanted.search(rule.rule) for rule in rules)
+
+
+def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Bridge]) -> Firewall:
+    """Add what lets bridged frames between guests pass where bridge netfilter shows them to the host's firewall.
+
+    Both of firewalld's backends reject them otherwise. Where zones can forward, each bridge that is in no zone yet gets
+    one of its own, which opens no port of the host; elsewhere a direct rule behind all others accepts bridged frames.
+    """
+    bridges = [bridge for bridge in bridges if bridge.zone is None]
+    if platform.firewalld is None or not bridges:
+        return firewall
+    if platform.firewalld >= ZONES_THAT_FORWARD:
+        zones = (*firewall.zones, *(_guest_zone(bridge) for bridge in bridges))
+        return replace(firewall, zones=tuple(sorted(zones, key=lambda zone: zone.name)))
+    return replace(firewall, rules=(*firewall.rules, *_accept_bridged(bridges)))
+
+
+def _guest_zone(bridge: Bridge) -> Zone:
+    return Zone(
+        name=bridge.name,
+        origin=bridge.origin,
+        description=f"The guests on {bridge.name}: to each other, but to no port of this host.",
+        interfaces=(bridge.name,),
+        forward=True,
+    )
+
+
+def _accept_bridged(bridges: Iterable[Bridge]) -> Iterable[DirectRule]:
+    for bridge in bridges:
+        for family in ("ipv4", "ipv6"):
+            yield DirectRule(
+                family=family,
+                table="filter",
+                chain="FORWARD",
+                priority=LATE,
+                rule=f"-i {bridge.name} -o {bridge.name} -m physdev --physdev-is-bridged -j ACCEPT",
+                origin=bridge.origin,
+                why=f"Frames between the ports of {bridge.name} pass; firewalld would reject what nothing accepts.",
+            )

@@ -1,0 +1,188 @@
+"""From valid plain data to the model: defaults, references, derived identities, and what bridges with guests need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from kvmgen.diagnostics import Diagnostic
+from kvmgen.inventory.context import NAME_TWICE, Context
+from kvmgen.inventory.filters import lower_filter
+from kvmgen.inventory.firewall import let_guests_talk, reads_bridged_frames
+from kvmgen.inventory.guests import Surroundings, lower_guest
+from kvmgen.inventory.hosts import lower_host
+from kvmgen.inventory.identity import Identity
+from kvmgen.inventory.networks import Lease, lower_network, with_leases
+from kvmgen.inventory.known_filters import BUILT_IN_FILTERS, own_filter_documents, used_variables
+from kvmgen.inventory.read import Documents
+from kvmgen.model.filters import Filter, FilterInclude, FilterRule
+from kvmgen.model.guest import Guest
+from kvmgen.model.host import Firewall, Host, Sysctl
+from kvmgen.model.network import Forward, VirtualNetwork
+from kvmgen.model.site import Site
+
+_FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+
+
+def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
+    """The site and what is wrong with it; nothing where there is no valid site file."""
+    if documents.site is None:
+        return None, []
+    said = documents.site.data
+    context = Context(Identity(said["name"]), said.get("domain"))
+    preset = said.get("defaults", {})
+    filters = _filters(context, documents)
+    hosts = {
+        name: lower_host(context, name, document, preset.get("hosts", {}))
+        for name, document in sorted(documents.hosts.items())
+    }
+    networks = _networks(context, documents, hosts)
+    around = Surroundings(
+        hosts=hosts,
+        networks=networks,
+        variables=used_variables(filters),
+        defaults=preset.get("guests", {}),
+        profiles=said.get("profiles", {}),
+    )
+    lowered = (lower_guest(context, name, document, around) for name, document in sorted(documents.guests.items()))
+    guests = {guest.name: guest for guest in lowered if guest is not None}
+    site = Site(
+        name=said["name"],
+        domain=said.get("domain"),
+        hosts=_with_what_guests_need(hosts, networks, guests, filters),
+        networks=_with_leases(networks, guests),
+        guests=guests,
+        filters=filters,
+    )
+    return site, context.diagnostics
+
+
+def _filters(context: Context, documents: Documents) -> dict[str, Filter]:
+    """The inventory's filters and kvmgen's own, sorted by name."""
+    own = own_filter_documents()
+    filters: dict[str, Filter] = {}
+    for name, document in sorted({**documents.filters, **own}.items()):
+        if name in documents.filters and (name in own or name in BUILT_IN_FILTERS):
+            whose = "kvmgen's" if name in own else "libvirt's"
+            message = f"the filter {name!r} is {whose} own"
+            hint = "Choose another name, and include that filter in yours: `- filter: NAME` among its rules."
+            context.error(NAME_TWICE, documents.filters[name].origin, message, hint)
+        uuid = context.uuid(document.data, "filter", name)
+        filters[name] = lower_filter(name, document.data, document.origin, uuid)
+    for filter_ in filters.values():
+        for entry in filter_.entries:
+            if isinstance(entry, FilterInclude) and entry.filter not in filters.keys() | BUILT_IN_FILTERS:
+                known = filters.keys() | BUILT_IN_FILTERS
+                context.no_reference(entry.origin.at("filter"), "filter", entry.filter, known)
+    return filters
+
+
+def _networks(
+    context: Context, documents: Documents, hosts: Mapping[str, Host]
+) -> dict[str, dict[str, VirtualNetwork]]:
+    networks: dict[str, dict[str, VirtualNetwork]] = {name: {} for name in hosts}
+    for name, document in sorted(documents.networks.items()):
+        for network in lower_network(context, name, document, hosts):
+            networks[network.host][name] = network
+    return networks
+
+
+def _with_leases(
+    networks: Mapping[str, Mapping[str, VirtualNetwork]], guests: Mapping[str, Guest]
+) -> dict[str, dict[str, VirtualNetwork]]:
+    leases: dict[tuple[str, str], list[Lease]] = {}
+    for guest in guests.values():
+        for nic in guest.interfaces:
+            if nic.network is not None and nic.addressing.addresses:
+                lease = Lease(guest.name.partition(".")[0], nic.mac, nic.addressing.addresses)
+                for host in guest.hosts:
+                    leases.setdefault((host, nic.network), []).append(lease)
+    return {
+        host: {name: _leasing(network, leases.get((host, name), [])) for name, network in carried.items()}
+        for host, carried in networks.items()
+    }
+
+
+def _leasing(network: VirtualNetwork, leases: list[Lease]) -> VirtualNetwork:
+    if not leases or network.forward is Forward.BRIDGE:
+        return network
+    dhcp, dns = with_leases(network, leases)
+    return replace(network, dhcp=dhcp, dns=dns)
+
+
+def _with_what_guests_need(
+    hosts: Mapping[str, Host],
+    networks: Mapping[str, Mapping[str, VirtualNetwork]],
+    guests: Mapping[str, Guest],
+    filters: Mapping[str, Filter],
+) -> dict[str, Host]:
+    """The hosts with the kernel settings and packet filter rules that follow from their networks and guests."""
+    stateful = _stateful(filters)
+    filtered: set[str] = set()
+    bridges: dict[str, set[str]] = {}
+    for guest in guests.values():
+        for nic in guest.interfaces:
+            for host in guest.hosts:
+                if nic.bridge is not None:
+                    bridges.setdefault(host, set()).add(nic.bridge)
+                if nic.filterref is not None and nic.filterref.filter in stateful:
+                    filtered.add(host)
+    for host, carried in networks.items():
+        for network in carried.values():
+            if network.forward is Forward.BRIDGE:
+                bridges.setdefault(host, set()).add(network.bridge)
+    return {
+        name: _completed(host, networks[name].values(), bridges.get(name, set()), name in filtered)
+        for name, host in hosts.items()
+    }
+
+
+def _stateful(filters: Mapping[str, Filter]) -> frozenset[str]:
+    """The filters with rules that libvirt writes for iptables, which see bridged frames only by bridge netfilter."""
+    layer4 = {name for name, filter_ in filters.items() if any(map(_is_layer4, filter_.entries))}
+    while True:
+        more = {name for name, filter_ in filters.items() if layer4.intersection(filter_.includes)} - layer4
+        if not more:
+            return frozenset(layer4)
+        layer4 |= more
+
+
+_EBTABLES_PROTOCOLS = frozenset(("mac", "vlan", "stp", "arp", "rarp", "ip", "ipv6"))
+
+
+def _is_layer4(entry: Any) -> bool:
+    return (
+        isinstance(entry, FilterRule) and entry.match is not None and entry.match.protocol not in _EBTABLES_PROTOCOLS
+    )
+
+
+def _completed(
+    host: Host, networks: Iterable[VirtualNetwork], guest_bridges: set[str], has_stateful_filters: bool
+) -> Host:
+    netfilter = host.bridge_netfilter
+    if netfilter is None and (has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges)):
+        netfilter = True
+    firewall = host.firewall
+    bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges]
+    if netfilter and bridges:
+        origin = host.origin if firewall is None else firewall.origin
+        firewall = let_guests_talk(host.platform, firewall or Firewall(origin=origin), bridges)
+    settings = (*_forwarding(host, networks), *host.sysctl)
+    return replace(host, bridge_netfilter=netfilter, firewall=firewall, sysctl=settings)
+
+
+def _forwarding(host: Host, networks: Iterable[VirtualNetwork]) -> list[Sysctl]:
+    """The forwarding that routed networks need, where the inventory doesn't say anything of it."""
+    said = {setting.key for setting in host.sysctl}
+    derived: dict[str, Sysctl] = {}
+    for network in networks:
+        if network.forward in (Forward.NAT, Forward.ROUTE, Forward.OPEN):
+            for version in sorted({address.version for address in network.addresses}):
+                key = _FORWARDING[version]
+                if key not in said and key not in derived:
+                    why = f"The network {network.libvirt_name} is routed."
+                    derived[key] = Sysctl(key=key, value="1", origin=network.origin, why=why)
+    return list(derived.values())
+
+

@@ -1,0 +1,255 @@
+"""Lowering virtual networks: one for each host that carries it, with that host's differences and its guests' names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from kvmgen.diagnostics import Origin
+from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, Document, bandwidths, mac, optional_mac
+from kvmgen.inventory.schema import defaults
+from kvmgen.model.host import Host
+from kvmgen.model.network import (
+    Dhcp,
+    DhcpHost,
+    DnsForwarder,
+    DnsHost,
+    DnsSrv,
+    DnsTxt,
+    Forward,
+    Nat,
+    NetworkDns,
+    Portgroup,
+    VirtualNetwork,
+)
+from kvmgen.model.values import Address, Interface, Mac
+
+_ONLY_LIBVIRTS_OWN = (
+    "forward-dev",
+    "nat",
+    "guest-ipv6",
+    "addresses",
+    "dhcp",
+    "domain",
+    "domain-local-only",
+    "dns",
+    "routes",
+)
+"""What libvirt refuses on a network that is a bridge of the host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A guest's interface on a network: what the network's DHCP and DNS say of it."""
+
+    name: str
+    mac: Mac
+    addresses: tuple[Interface, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A network's data on one host, and where each key of it was said."""
+
+    data: Data
+    network: Origin
+    own_keys: frozenset[str]
+    host: str
+
+    def at(self, key: str) -> Origin:
+        return self.network.at("hosts", self.host, key) if key in self.own_keys else self.network.at(key)
+
+
+def lower_network(
+    context: Context, name: str, document: Document, hosts: Mapping[str, Host]
+) -> Iterator[VirtualNetwork]:
+    """The network on each host that carries it, still without its guests' leases."""
+    for host_name, own in document.data["hosts"].items():
+        host = hosts.get(host_name)
+        if host is None:
+            place = document.origin.at("hosts", host_name)
+            context.no_reference(place, "host", host_name, hosts)
+            continue
+        data = {key: value for key, value in document.data.items() if key != "hosts"}
+        merged = _Place({**data, **own}, document.origin, frozenset(own), host_name)
+        yield _on_host(context, name, merged, host, document.origin)
+
+
+def _on_host(context: Context, name: str, place: _Place, host: Host, origin: Origin) -> VirtualNetwork:
+    data = place.data
+    forward = Forward(data["forward"])
+    bridge = data.get("bridge", {})
+    bridged = forward is Forward.BRIDGE
+    _refuse_combinations(context, place, forward)
+    bridge_name = bridge.get("name", "")
+    return VirtualNetwork(
+        name=name,
+        libvirt_name=data.get("libvirt-name", name),
+        host=host.name,
+        origin=origin,
+        uuid=context.uuid(data, "network", host.name, name),
+        forward=forward,
+        bridge=bridge_name,
+        segment=_segment(context, place, host, bridge_name) if bridged else f"{host.name}/{name}",
+        autostart=data.get("autostart", defaults("network")["autostart"]),
+        mac=None if bridged else optional_mac(bridge) or context.identity.mac("network", host.name, name),
+        stp=None if bridged else bridge.get("stp", defaults("network", "bridge")["stp"]),
+        forward_delay=None if bridged else bridge.get("delay", defaults("network", "bridge")["delay"]),
+        zone=bridge.get("zone"),
+        mtu=bridge.get("mtu"),
+        forward_dev=data.get("forward-dev"),
+        nat=_nat(context, data.get("nat"), place.at("nat")),
+        guest_ipv6=data.get("guest-ipv6", False),
+        isolated=data.get("isolated-ports", False),
+        domain=data.get("domain"),
+        domain_local_only=data.get("domain-local-only", False),
+        addresses=context.interfaces(data.get("addresses", ()), place.at("addresses")),
+        tftp=data.get("dhcp", {}).get("tftp"),
+        bootp_file=data.get("dhcp", {}).get("bootp", {}).get("file"),
+        bootp_server=data.get("dhcp", {}).get("bootp", {}).get("server"),
+        dhcp=_dhcp(context, data.get("dhcp", {}), place.at("dhcp")),
+        dns=_dns(context, data.get("dns", {}), place.at("dns")),
+        routes=context.routes(data.get("routes", ()), place.at("routes")),
+        portgroups=tuple(_portgroup(group, said) for group, said in sorted(data.get("portgroups", {}).items())),
+        bandwidth=bandwidths(data.get("bandwidth")),
+    )
+
+
+def _refuse_combinations(context: Context, place: _Place, forward: Forward) -> None:
+    data = place.data
+    if "name" not in data.get("bridge", {}):
+        hint = "Write `bridge: {name: virbr0}`: libvirt would choose a name that depends on what is already there."
+        context.error(NOT_TOGETHER, place.network, "the network doesn't name its bridge", hint)
+    if forward is Forward.BRIDGE:
+        for key in _ONLY_LIBVIRTS_OWN:
+            if key in data:
+                message = f"libvirt refuses {key!r} on a network that is a bridge of the host"
+                hint = "Write it where that bridge's network is run, or choose another forward mode."
+                context.error(NOT_TOGETHER, place.at(key), message, hint, on_key=True)
+        for key in data.get("bridge", {}).keys() - {"name"}:
+            message = f"libvirt refuses {key!r} here: the bridge is the host's own"
+            context.error(NOT_TOGETHER, place.at("bridge").at(key), message, "Write it at the host's bridge.", on_key=True)
+    if "nat" in data and forward is not Forward.NAT:
+        message = f"libvirt refuses `nat` on a network whose forward mode is {forward}"
+        context.error(NOT_TOGETHER, place.at("nat"), message, "Remove it, or write `forward: nat`.", on_key=True)
+    if forward in (Forward.NAT, Forward.ROUTE, Forward.OPEN) and not data.get("addresses"):
+        message = f"libvirt refuses a network of forward mode {forward} without an address"
+        context.error(NOT_TOGETHER, place.network, message, "Give the host's own address on it: `addresses: [...]`.")
+    if "forward-dev" in data and forward in (Forward.OPEN, Forward.ISOLATED):
+        message = f"libvirt refuses a forward device on a network whose forward mode is {forward}"
+        context.error(NOT_TOGETHER, place.at("forward-dev"), message, "Remove it.", on_key=True)
+
+
+def _segment(context: Context, place: _Place, host: Host, bridge: str) -> str:
+    segments = {link.name: link.segment for link in host.bridges}
+    if bridge and bridge not in segments:
+        context.no_reference(place.at("bridge").at("name"), f"bridge on {host.name} called", bridge, segments)
+    return segments.get(bridge, f"{host.name}/{bridge}")
+
+
+def _nat(context: Context, data: Data | None, origin: Origin) -> Nat | None:
+    if data is None:
+        return None
+    addresses = context.range(data["addresses"], origin.at("addresses")) if "addresses" in data else None
+    return Nat(ports=_ports(data.get("ports")), addresses=addresses, ipv6=data.get("ipv6", False))
+
+
+def _ports(text: str | int | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    first, _, last = str(text).partition("-")
+    return int(first), int(last or first)
+
+
+def _dhcp(context: Context, data: Data, origin: Origin) -> Dhcp:
+    ranges = [context.range(text, origin.at("ranges", index)) for index, text in enumerate(data.get("ranges", ()))]
+    hosts = [_dhcp_host(context, host, origin.at("hosts", index)) for index, host in enumerate(data.get("hosts", ()))]
+    return Dhcp(
+        ranges=tuple(range_ for range_ in ranges if range_ is not None),
+        hosts=tuple(host for host in hosts if host is not None),
+    )
+
+
+def _dhcp_host(context: Context, data: Data, origin: Origin) -> DhcpHost | None:
+    address = context.address(data["address"], origin.at("address"))
+    if address is None:
+        return None
+    if (address.version == 6) == ("mac" in data):
+        message = "libvirt knows an IPv4 lease by its MAC, and an IPv6 lease by a name or a DUID, never a MAC"
+        context.error(NOT_TOGETHER, origin, message, "Give `mac` for IPv4; `name` or `id` for IPv6.")
+    return DhcpHost(
+        address=address,
+        name=data.get("name"),
+        mac=mac(data["mac"]) if "mac" in data else None,
+        id=data.get("id"),
+    )
+
+
+def _dns(context: Context, data: Data, origin: Origin) -> NetworkDns:
+    forwarders = []
+    for index, forwarder in enumerate(data.get("forwarders", ())):
+        place = origin.at("forwarders", index, "address")
+        address = context.address(forwarder["address"], place) if "address" in forwarder else None
+        forwarders.append(DnsForwarder(address=address, domain=forwarder.get("domain")))
+    return NetworkDns(
+        enable=data.get("enable"),
+        forward_plain_names=data.get("forward-plain-names"),
+        forwarders=tuple(forwarders),
+        hosts=tuple(_dns_hosts(context, data, origin)),
+        txts=tuple(DnsTxt(**record) for record in data.get("txt", ())),
+        srvs=tuple(DnsSrv(**record) for record in data.get("srv", ())),
+    )
+
+
+def _dns_hosts(context: Context, data: Data, origin: Origin) -> Iterator[DnsHost]:
+    for index, host in enumerate(data.get("hosts", ())):
+        address = context.address(host["address"], origin.at("hosts", index, "address"))
+        if address is not None:
+            yield DnsHost(address=address, names=tuple(host["names"]))
+
+
+def _portgroup(name: str, data: Data) -> Portgroup:
+    return Portgroup(
+        name=name,
+        default=data.get("default", False),
+        isolated=data.get("isolated", False),
+        bandwidth=bandwidths(data.get("bandwidth")),
+    )
+
+
+def with_leases(network: VirtualNetwork, leases: Sequence[Lease]) -> tuple[Dhcp, NetworkDns]:
+    """The network's DHCP and DNS with its guests' own addresses in them, in the order of the guests' names.
+
+    A guest's IPv4 address is leased to its MAC where the network leases IPv4 at all; IPv6 likewise, by the guest's
+    name. The names of guests with addresses of the network's subnets are in its DNS whether they ask DHCP or not.
+    """
+    subnets = [interface.network for interface in network.addresses]
+    leased = {range_.start.version for range_ in network.dhcp.ranges}
+    hosts: list[DhcpHost] = []
+    names: dict[Address, str] = {}
+    for lease in leases:
+        for interface in lease.addresses:
+            address = interface.ip
+            if any(address in subnet for subnet in subnets):
+                names[address] = lease.name
+                if address.version in leased:
+                    by_mac = lease.mac if address.version == 4 else None
+                    hosts.append(DhcpHost(address=address, name=lease.name, mac=by_mac))
+    dns = network.dns
+    known = tuple(DnsHost(address=address, names=(name,)) for address, name in names.items())
+    if dns.enable is not False and known:
+        dns = _with_hosts(dns, known)
+    return Dhcp(ranges=network.dhcp.ranges, hosts=(*network.dhcp.hosts, *hosts)), dns
+
+
+def _with_hosts(dns: NetworkDns, hosts: tuple[DnsHost, ...]) -> NetworkDns:
+    return NetworkDns(
+        enable=dns.enable,
+        forward_plain_names=dns.forward_plain_names,
+        forwarders=dns.forwarders,
+        hosts=(*dns.hosts, *hosts),
+        txts=dns.txts,
+        srvs=dns.srvs,
+    )
+
+

@@ -1,0 +1,165 @@
+"""Lowering a guest's interfaces: where each is plugged in, who it is, and which filter guards it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kvmgen.diagnostics import Origin
+from kvmgen.inventory.antispoof import anti_spoofing, known_parameters
+from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, bandwidths, optional_mac
+from kvmgen.inventory.known_filters import BUILT_IN_FILTERS
+from kvmgen.inventory.links import addressing
+from kvmgen.inventory.schema import defaults
+from kvmgen.model.guest import FilterRef, GuestInterface
+from kvmgen.model.host import Addressing, Host
+from kvmgen.model.network import VirtualNetwork
+from kvmgen.model.values import Mac, Network
+
+Networks = Mapping[str, Mapping[str, VirtualNetwork]]
+
+
+def lower_interface(
+    context: Context,
+    guest: str,
+    name: str,
+    data: Data,
+    origin: Origin,
+    hosts: list[Host],
+    networks: Networks,
+    variables: Mapping[str, frozenset[str]],
+) -> GuestInterface:
+    """One interface; ``hosts`` are all that can carry the guest, ``variables`` those that each filter uses."""
+    mac = optional_mac(data) or context.identity.mac("guest", guest, name)
+    own = addressing(context, data, origin)
+    allowed = context.networks(data.get("allowed-addresses", ()), origin.at("allowed-addresses"))
+    segment = _plugged_into(context, data, origin, hosts, networks)
+    default = defaults("guest", "interfaces")
+    return GuestInterface(
+        name=name,
+        origin=origin,
+        mac=mac,
+        model=data.get("model", default["model"]),
+        addressing=own,
+        network=data.get("network"),
+        bridge=data.get("bridge"),
+        segment=segment,
+        portgroup=data.get("portgroup"),
+        target=data.get("target"),
+        filterref=_filterref(context, data, origin, mac, own, allowed, variables),
+        allowed=allowed,
+        queues=data.get("queues"),
+        link_up=data.get("link", default["link"]) == "up",
+        mtu=data.get("mtu"),
+        vlan=data.get("vlan"),
+        isolated=data.get("isolated", False),
+        boot_order=data.get("boot-order"),
+        bandwidth=bandwidths(data.get("bandwidth")),
+        pci=_pci(data.get("pci")),
+    )
+
+
+def _pci(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    bus, _, rest = text.partition(":")
+    slot, _, function = rest.partition(".")
+    return int(bus, 16), int(slot, 16), int(function, 16)
+
+
+def _plugged_into(
+    context: Context, data: Data, origin: Origin, hosts: list[Host], networks: Networks
+) -> str | None:
+    """The segment at the guest's home; what is missing on any host that can carry the guest is told."""
+    if ("network" in data) == ("bridge" in data):
+        said = "both `network` and `bridge`" if "network" in data else "neither `network` nor `bridge`"
+        message = f"the interface names {said}"
+        context.error(NOT_TOGETHER, origin, message, "Name the one that it is plugged into.", on_key=True)
+        return None
+    if "network" in data:
+        found = [_network(context, data, origin, host, networks) for host in hosts]
+    else:
+        found = [_bridge(context, data["bridge"], origin, host, networks) for host in hosts]
+    return found[0] if found else None
+
+
+def _network(context: Context, data: Data, origin: Origin, host: Host, networks: Networks) -> str | None:
+    here = networks.get(host.name, {})
+    network = here.get(data["network"])
+    if network is None:
+        context.no_reference(origin.at("network"), f"network on {host.name} called", data["network"], here)
+        return None
+    groups = {group.name for group in network.portgroups}
+    if data.get("portgroup", network.name) not in groups and "portgroup" in data:
+        context.no_reference(origin.at("portgroup"), f"port group of {network.name}", data["portgroup"], groups)
+    return network.segment
+
+
+def _bridge(context: Context, name: str, origin: Origin, host: Host, networks: Networks) -> str | None:
+    bridges = {bridge.name: bridge.segment for bridge in host.bridges}
+    if name in bridges:
+        return bridges[name]
+    for network in networks.get(host.name, {}).values():
+        if network.bridge == name:
+            message = f"the bridge {name!r} on {host.name} is libvirt's, made for the network {network.name!r}"
+            context.error(NOT_TOGETHER, origin.at("bridge"), message, f"Write `network: {network.name}`.")
+            return None
+    context.no_reference(origin.at("bridge"), f"bridge on {host.name} called", name, bridges)
+    return None
+
+
+def _filterref(
+    context: Context,
+    data: Data,
+    origin: Origin,
+    mac: Mac,
+    own: Addressing,
+    allowed: tuple[Network, ...],
+    variables: Mapping[str, frozenset[str]],
+) -> FilterRef | None:
+    if "filter" not in data:
+        word = data.get("anti-spoofing") or _default_word(own)
+        if word == "addresses" and not own.addresses:
+            message = "anti-spoofing by addresses needs to know them, and the interface has none"
+            hint = "Give `addresses`, or write `anti-spoofing: dhcp` or `mac`."
+            context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint)
+            return None
+        return anti_spoofing(word, mac, own.addresses, allowed)
+    if "anti-spoofing" in data:
+        message = "an interface has one filter: either `filter` or `anti-spoofing`"
+        hint = "Include the anti-spoofing filter in your own: `- filter: kvmgen-anti-spoofing` among its rules."
+        context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint, on_key=True)
+    return _own_filter(context, data["filter"], origin.at("filter"), mac, own, allowed, variables)
+
+
+def _default_word(own: Addressing) -> str:
+    if own.addresses:
+        return "addresses"
+    return "dhcp" if own.dhcp4 else "mac"
+
+
+def _own_filter(
+    context: Context,
+    said: Any,
+    origin: Origin,
+    mac: Mac,
+    own: Addressing,
+    allowed: tuple[Network, ...],
+    variables: Mapping[str, frozenset[str]],
+) -> FilterRef | None:
+    name, given = (said, {}) if isinstance(said, str) else (said["name"], said.get("parameters", {}))
+    if name not in variables:
+        place = origin if isinstance(said, str) else origin.at("name")
+        context.no_reference(place, "filter", name, {*variables, *BUILT_IN_FILTERS})
+        return None
+    used = variables[name]
+    known: dict[str, tuple[str, ...]] = {}
+    if own.addresses:
+        known = {key: value for key, value in known_parameters(mac, own.addresses, allowed) if key in used}
+    elif "IP" in used and "IP" not in given:
+        known = {"CTRL_IP_LEARNING": ("dhcp",)}
+    if "IP" in known:
+        known["CTRL_IP_LEARNING"] = ("none",)
+    for key, value in given.items():
+        known[key] = tuple(value) if isinstance(value, list) else (value,)
+    return FilterRef(filter=name, parameters=tuple(sorted(known.items())))

@@ -1,0 +1,163 @@
+"""From the inventory's folder to valid plain data: finding the files, reading them, holding each to its schema."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule
+from kvmgen.inventory.context import Document
+from kvmgen.inventory.schema import validate
+from kvmgen.inventory.source import UNREADABLE, Source, decode, parse
+from kvmgen.parallel import mapped
+
+STRAY_FILE = Rule(code="KV005", title="A file that isn't part of an inventory")
+BAD_NAME = Rule(code="KV006", title="A file's name that can't be an object's")
+NO_INVENTORY = Rule(code="KV007", title="There is no inventory")
+RULES = (STRAY_FILE, BAD_NAME, NO_INVENTORY)
+
+FOLDERS = {"hosts": "host", "networks": "network", "guests": "guest", "filters": "filter"}
+SITE_FILE = "site.yaml"
+_FILES_A_PROCESS = 250
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """The valid documents by name, and every diagnostic of reading them."""
+
+    site: Document | None
+    hosts: dict[str, Document]
+    networks: dict[str, Document]
+    guests: dict[str, Document]
+    filters: dict[str, Document]
+    diagnostics: list[Diagnostic]
+
+
+@dataclass(slots=True)
+class Sources:
+    """The inventory's texts, read again for whoever asks for a position or a comment."""
+
+    root: Path
+    _texts: dict[str, Source] = field(default_factory=dict)
+
+    def source(self, file: str) -> Source:
+        """One file's text; empty where it can't be read."""
+        if file not in self._texts:
+            self._texts[file] = _read_again(self.root, file)
+        return self._texts[file]
+
+    def position(self, diagnostic: Diagnostic) -> Position | None:
+        """Where a diagnostic points to."""
+        if diagnostic.position or diagnostic.origin is None:
+            return diagnostic.position
+        return self.position_of(diagnostic.origin, of_key=diagnostic.on_key)
+
+    def position_of(self, origin: Origin, *, of_key: bool = False) -> Position | None:
+        """Where an origin stands."""
+        return self.source(origin.file).position(origin.pointer, of_key=of_key)
+
+
+def _read_again(root: Path, file: str) -> Source:
+    try:
+        source = decode(file, (root / file).read_bytes())
+    except OSError:
+        return Source(file, "")
+    return source if isinstance(source, Source) else Source(file, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    kind: str
+    name: str
+    file: str
+
+
+def read(root: Path) -> Documents:
+    """Read the whole inventory below ``root``."""
+    diagnostics: list[Diagnostic] = []
+    files = list(_find(root, diagnostics))
+    found: dict[str, dict[str, Document]] = {kind: {} for kind in ("site", *FOLDERS.values())}
+    for file, (data, problems) in zip(files, mapped(partial(_read_file, root), files, worth=_FILES_A_PROCESS), strict=True):
+        diagnostics += problems
+        if not problems:
+            found[file.kind][file.name] = Document(Origin(file.file), data)
+    return Documents(
+        site=found["site"].get("site"),
+        hosts=found["host"],
+        networks=found["network"],
+        guests=found["guest"],
+        filters=found["filter"],
+        diagnostics=diagnostics,
+    )
+
+
+def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic]]:
+    try:
+        content = _content(root / file.file)
+    except OSError as error:
+        return None, [_stray(UNREADABLE, file.file, f"the file can't be read: {error.strerror}", "Mend its permissions.")]
+    source = decode(file.file, content)
+    if isinstance(source, Diagnostic):
+        return None, [source]
+    data, problems = parse(source)
+    if not problems:
+        problems = validate(file.kind, data, file.file)
+    return data, problems
+
+
+def _content(path: Path) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(5 * 1024 * 1024)
+
+
+def _find(root: Path, diagnostics: list[Diagnostic]) -> Iterator[_File]:
+    """Every file of the inventory, sorted; what doesn't belong is told."""
+    if not (root / SITE_FILE).is_file():
+        message = f"there is no {SITE_FILE} in {root}"
+        hint = "Run kvmgen at the top of a site's repository, or name the folder with --inventory."
+        diagnostics.append(Diagnostic(rule=NO_INVENTORY, message=message, hint=hint))
+        return
+    for entry in _entries(root, "", diagnostics):
+        if entry.name == SITE_FILE:
+            yield _File("site", "site", SITE_FILE)
+        elif entry.name in FOLDERS and entry.is_dir():
+            yield from _objects(root, entry.name, FOLDERS[entry.name], diagnostics)
+        else:
+            hint = f"An inventory holds {SITE_FILE} and the folders {', '.join(FOLDERS)}: move or remove it."
+            diagnostics.append(_stray(STRAY_FILE, entry.name, "nothing reads this", hint))
+
+
+def _objects(root: Path, folder: str, kind: str, diagnostics: list[Diagnostic]) -> Iterator[_File]:
+    for entry in _entries(root, folder, diagnostics):
+        file = f"{folder}/{entry.name}"
+        stem, suffix = os.path.splitext(entry.name)
+        if suffix != ".yaml" or not entry.is_file():
+            hint = f"Objects stand in {folder}/NAME.yaml: rename, move or remove it."
+            diagnostics.append(_stray(STRAY_FILE, file, "nothing reads this", hint))
+        elif not _NAME.fullmatch(stem):
+            hint = "Use letters, digits, dash, dot and underscore, 63 at most, a letter or digit first."
+            diagnostics.append(_stray(BAD_NAME, file, f"{stem!r} can't be the name of a {kind}", hint))
+        else:
+            yield _File(kind, stem, file)
+
+
+def _entries(root: Path, folder: str, diagnostics: list[Diagnostic]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root / folder) as entries:
+            return sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+    except OSError as error:
+        message = f"the folder can't be read: {error.strerror}"
+        diagnostics.append(_stray(UNREADABLE, folder or ".", message, "Mend its permissions."))
+        return []
+
+
+def _stray(rule: Rule, file: str, message: str, hint: str) -> Diagnostic:
+    return Diagnostic(rule=rule, message=message, hint=hint, origin=Origin(file), position=Position(1, 1))
+
+

@@ -1,0 +1,240 @@
+"""Reading an inventory file: YAML 1.2 into plain data, and a way back from data to line and column.
+
+libyaml composes a document's nodes in C; a short walk turns them into dicts, lists, strings, numbers and booleans by
+the rules of the YAML 1.2 core schema: ``no``, ``on``, ``12:30:45`` and dates are strings. What an inventory has no use
+for is refused: tags, directives, merge keys, several documents, keys that aren't strings, and duplicate keys.
+
+Positions cost time and are rarely wanted, so they are looked up by reading the text once more (`Source.position`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Position, Rule
+
+UNREADABLE = Rule(code="KV001", title="A file can't be read")
+NOT_YAML = Rule(code="KV002", title="A file isn't valid YAML")
+DUPLICATE_KEY = Rule(code="KV003", title="A key stands twice in one mapping")
+REFUSED_YAML = Rule(code="KV004", title="YAML that an inventory has no use for")
+RULES = (UNREADABLE, NOT_YAML, DUPLICATE_KEY, REFUSED_YAML)
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 64
+
+_STR = "tag:yaml.org,2002:str"
+_PLAIN_TAGS = (None, "", "!", _STR, "tag:yaml.org,2002:seq", "tag:yaml.org,2002:map")
+_CONSTANTS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_INT = re.compile(r"[-+]?[0-9]+")
+_OTHER_INT = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NUMBER_STARTS = frozenset("+-.0123456789")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The text of one inventory file; ``file`` is relative to the inventory's folder."""
+
+    file: str
+    text: str
+
+    def position(self, pointer: Pointer, *, of_key: bool = False) -> Position | None:
+        """Where a value (or its key) stands; the nearest enclosing value where the pointer leads nowhere."""
+        try:
+            node = yaml.compose(self.text, Loader=yaml.CBaseLoader)
+        except yaml.YAMLError:
+            return None
+        mark = None if node is None else node.start_mark
+        for key in pointer:
+            found = _child(node, key)
+            if found is None:
+                break
+            key_node, node = found
+            mark = (key_node if of_key and key_node is not None else node).start_mark
+        return None if mark is None else Position(mark.line + 1, mark.column + 1)
+
+
+def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key_node, value_node in node.value:
+            if key_node.value == key:
+                return key_node, value_node
+    elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+        return None, node.value[key]
+    return None
+
+
+def decode(file: str, content: bytes) -> Source | Diagnostic:
+    """The text of a file's bytes: UTF-8 without a byte order mark, not larger than `MAX_BYTES`."""
+    if len(content) > MAX_BYTES:
+        return _at_start(file, f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB", "Split it: one object a file.")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
+        return _at_start(file, "the file starts with a byte order mark", "Save it as UTF-8 without a byte order mark.")
+    try:
+        return Source(file, content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        column = error.start - content.rfind(b"\n", 0, error.start)
+        return Diagnostic(
+            rule=UNREADABLE,
+            message="the file isn't UTF-8 text",
+            hint="Save it as UTF-8.",
+            origin=Origin(file),
+            position=Position(line, column),
+        )
+
+
+def _at_start(file: str, message: str, hint: str) -> Diagnostic:
+    return Diagnostic(rule=UNREADABLE, message=message, hint=hint, origin=Origin(file), position=Position(1, 1))
+
+
+def parse(source: Source) -> tuple[Any, list[Diagnostic]]:
+    """The plain data of a file and what is wrong with its YAML. The data counts only where nothing is."""
+    text = source.text
+    refused = _too_deep(text) or _directive(text)
+    if refused:
+        return None, [_diagnostic(source, REFUSED_YAML, *refused)]
+    try:
+        node = yaml.compose(text, Loader=yaml.CBaseLoader)
+    except yaml.MarkedYAMLError as error:
+        return None, [_syntax_error(source, error)]
+    except (yaml.YAMLError, ValueError) as error:
+        return None, [_diagnostic(source, NOT_YAML, _first_line(error), "Remove what isn't text.", Position(1, 1))]
+    if node is None:
+        return None, []
+    try:
+        return _plain(node), []
+    except _NotPlain:
+        return None, list(_problems(source, node))
+
+
+class _NotPlain(Exception):
+    """The quick walk met something refused; a slower one then tells all of it."""
+
+
+def _plain(node: yaml.Node) -> Any:
+    kind = type(node)
+    if kind is yaml.ScalarNode:
+        if node.tag not in _PLAIN_TAGS:
+            raise _NotPlain
+        return node.value if node.style else _scalar(node.value)
+    if node.tag not in _PLAIN_TAGS:
+        raise _NotPlain
+    if kind is yaml.SequenceNode:
+        return [_plain(item) for item in node.value]
+    result: dict[str, Any] = {}
+    for key, value in node.value:
+        if type(key) is not yaml.ScalarNode or key.value in result or key.value == "<<":
+            raise _NotPlain
+        result[key.value] = _plain(value)
+    return result
+
+
+def _scalar(text: str) -> Any:
+    """The value of a plain scalar by YAML 1.2's core schema."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if text[0] not in _NUMBER_STARTS:
+        return text
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 40 else text
+    if _OTHER_INT.fullmatch(text):
+        return int(text, 0)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _problems(source: Source, node: yaml.Node) -> Iterator[Diagnostic]:
+    """Everything in a document that is refused, in document order."""
+    if node.tag not in _PLAIN_TAGS:
+        yield _refuse(source, node, f"the tag {node.tag!r} is not used in an inventory", "Remove the tag.")
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _problems(source, item)
+    elif isinstance(node, yaml.MappingNode):
+        seen: dict[str, Position] = {}
+        for key, value in node.value:
+            yield from _key_problems(source, key, seen)
+            yield from _problems(source, value)
+
+
+def _key_problems(source: Source, key: yaml.Node, seen: dict[str, Position]) -> Iterator[Diagnostic]:
+    if not isinstance(key, yaml.ScalarNode):
+        yield _refuse(source, key, "a key must be a single word", "Write the key as a string.")
+        return
+    position = _position_of(key)
+    if key.value == "<<" and not key.style:
+        yield _refuse(source, key, "merge keys are not part of YAML 1.2", "Use a profile or the site's defaults.")
+    elif key.value in seen:
+        first = seen[key.value]
+        message = f"the key {key.value!r} stands here again; it stands first in line {first.line}"
+        hint = "Only one of them would count: keep the one that is meant."
+        yield _diagnostic(source, DUPLICATE_KEY, message, hint, position)
+    seen.setdefault(key.value, position)
+
+
+def _refuse(source: Source, node: yaml.Node, message: str, hint: str) -> Diagnostic:
+    return _diagnostic(source, REFUSED_YAML, message, hint, _position_of(node))
+
+
+def _position_of(node: yaml.Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _diagnostic(source: Source, rule: Rule, message: str, hint: str, position: Position) -> Diagnostic:
+    return Diagnostic(rule=rule, message=message, hint=hint, origin=Origin(source.file), position=position)
+
+
+def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
+    mark = error.problem_mark or error.context_mark
+    position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
+    message = " ".join(filter(None, (error.context, error.problem))) or "not valid YAML"
+    hint = "Indent with spaces." if "\\t" in message else "Correct the YAML here, or a little before."
+    return _diagnostic(source, NOT_YAML, message, hint, position)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+Refusal = tuple[str, str, Position]
+
+
+def _directive(text: str) -> Refusal | None:
+    if not text.startswith("%") and "\n%" not in text:
+        return None
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith(("%YAML", "%TAG")):
+            return "directives are not used in an inventory", "Remove the line: YAML 1.2 is meant.", Position(number, 1)
+        if not line.startswith(("#", "%")) and line.strip():
+            return None
+    return None
+
+
+def _too_deep(text: str) -> Refusal | None:
+    """Refuse what would exhaust a recursive reader: nesting and aliases beyond any inventory's use."""
+    openings = text.count("[") + text.count("{") + text.count("- ") + text.count("-\n")
+    if "*" not in text and openings <= MAX_DEPTH and len(text) < 20_000:
+        return None
+    depth = aliases = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.CBaseLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            aliases += isinstance(event, yaml.AliasEvent)
+            if depth > MAX_DEPTH or aliases:
+                position = Position(event.start_mark.line + 1, event.start_mark.column + 1)
+                if aliases:
+                    return "aliases are not used in an inventory", "Write the value out, or use a profile.", position
+                return f"the nesting is deeper than {MAX_DEPTH} levels", "An inventory needs about eight.", position
+    except yaml.YAMLError:
+        return None
+    return None

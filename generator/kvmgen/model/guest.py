@@ -1,0 +1,149 @@
+"""A guest: its domain, and what is inside it where its platform is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvmgen.diagnostics import Origin
+from kvmgen.model.host import Addressing, Node
+from kvmgen.model.values import Bandwidths, Mac, Network, Uuid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """A disk, cdrom or floppy under its target name.
+
+    Exactly one of ``file``, ``dev`` and ``volume`` (with ``pool``) is set, or none for an empty cdrom or floppy.
+    """
+
+    target: str
+    origin: Origin
+    bus: str
+    device: str = "disk"  # disk, cdrom, floppy or lun
+    file: str | None = None
+    dev: str | None = None
+    volume: str | None = None
+    pool: str | None = None
+    format: str = "qcow2"
+    cache: str | None = None
+    io: str | None = None
+    discard: str | None = None
+    serial: str | None = None
+    readonly: bool = False
+    shareable: bool = False
+    boot_order: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterRef:
+    """A reference to an nwfilter with its parameters, sorted by name; a list has several values."""
+
+    filter: str
+    parameters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuestInterface:
+    """A NIC. Exactly one of ``network`` (the inventory's name) and ``bridge`` is set.
+
+    ``name`` is the name inside the guest. ``pci`` is (bus, slot, function); ``None`` leaves the choice to libvirt.
+    ``allowed`` are the segments beyond the guest's own addresses that it may use as a source.
+    """
+
+    name: str
+    origin: Origin
+    mac: Mac
+    model: str
+    addressing: Addressing
+    network: str | None = None
+    bridge: str | None = None
+    segment: str | None = None
+    portgroup: str | None = None
+    target: str | None = None
+    filterref: FilterRef | None = None
+    allowed: tuple[Network, ...] = ()
+    queues: int | None = None
+    link_up: bool = True
+    mtu: int | None = None
+    vlan: int | None = None
+    isolated: bool = False
+    boot_order: int | None = None
+    bandwidth: Bandwidths | None = None
+    pci: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cpu:
+    """A guest's CPU: ``mode`` is host-model, host-passthrough or custom (then ``model`` names it).
+
+    ``topology`` is (sockets, cores, threads).
+    """
+
+    mode: str
+    model: str | None = None
+    topology: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firmware:
+    """UEFI firmware: the image and its variables' template, or ``None`` to let libvirt choose them."""
+
+    secure_boot: bool
+    loader: str | None = None
+    nvram_template: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graphics:
+    """A graphical console: ``type`` is vnc or spice; the port is libvirt's choice."""
+
+    type: str
+    listen: str
+    keymap: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watchdog:
+    """A watchdog device and what libvirt does when it fires."""
+
+    model: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guest:
+    """A guest. ``hosts`` are those that can carry it, its home first. Memory is in KiB.
+
+    ``machine`` is a versioned machine type of the home's platform. ``inside`` is the guest as a node of its own: its
+    ifcfg, sysctl and packet filter files; ``None`` where its platform isn't given.
+    """
+
+    name: str
+    origin: Origin
+    uuid: Uuid
+    hosts: tuple[str, ...]
+    title: str | None
+    description: str | None
+    vcpus: int
+    memory: int
+    current_memory: int
+    machine: str
+    chipset: str  # pc or q35
+    emulator: str
+    firmware: Firmware | None
+    cpu: Cpu
+    disks: tuple[Disk, ...]
+    interfaces: tuple[GuestInterface, ...]
+    serial_console: bool
+    graphics: Graphics | None
+    video: str | None
+    guest_agent: bool
+    rng: bool
+    watchdog: Watchdog | None
+    autostart: bool
+    inside: Node | None
+
+    @property
+    def home(self) -> str:
+        """The host whose folder holds the guest's domain."""
+        return self.hosts[0]

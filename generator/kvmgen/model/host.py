@@ -1,0 +1,186 @@
+"""A host: its links, addresses, kernel settings and packet filter, with every default resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kvmgen.diagnostics import Origin
+from kvmgen.model.platform import Platform
+from kvmgen.model.values import Dns, Interface, Mac, Route
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addressing:
+    """How a link gets its addresses."""
+
+    addresses: tuple[Interface, ...] = ()
+    dhcp4: bool = False
+    dhcp6: bool = False
+    accept_ra: bool = False
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the link carries no address of its own."""
+        return not (self.addresses or self.dhcp4 or self.dhcp6 or self.accept_ra)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """What every link has. ``controller`` is the bond or bridge that it is a port of."""
+
+    name: str
+    origin: Origin
+    addressing: Addressing = Addressing()
+    mtu: int | None = None
+    zone: str | None = None
+    bridge: str | None = None
+    bond: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ethernet(Link):
+    """A physical NIC. ``ethtool`` holds the words after ``ethtool -s DEVICE``, as initscripts' ETHTOOL_OPTS takes them."""
+
+    mac: Mac | None = None
+    ethtool: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bond(Link):
+    """A bond; ``options`` are the kernel's own option names and values, ``mode`` first."""
+
+    ports: tuple[str, ...]
+    options: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vlan(Link):
+    """An 802.1Q link on ``parent``."""
+
+    parent: str
+    id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge(Link):
+    """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site."""
+
+    ports: tuple[str, ...]
+    stp: bool
+    forward_delay: int
+    segment: str
+    mac: Mac | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectChain:
+    """A chain of the administrator's own."""
+
+    family: str  # ipv4 or ipv6
+    table: str
+    chain: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectRule:
+    """A packet filter rule, word for word as ``iptables`` takes it after the chain's name.
+
+    ``origin`` is where the rule, or what it was derived from, stands; ``why`` says so where kvmgen made it.
+    """
+
+    family: str  # ipv4 or ipv6
+    table: str
+    chain: str
+    priority: int
+    rule: str
+    origin: Origin
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZonePort:
+    """An open port or a range of ports, ``22`` or ``5900-5999``."""
+
+    port: str
+    protocol: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A firewalld zone. ``target`` is ``default``, ``ACCEPT``, ``DROP`` or ``REJECT`` (firewalld's ``%%REJECT%%``)."""
+
+    name: str
+    origin: Origin
+    target: str = "default"
+    description: str | None = None
+    interfaces: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    ports: tuple[ZonePort, ...] = ()
+    masquerade: bool = False
+    forward: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Firewall:
+    """A packet filter: direct chains and rules in the order they were written, zones sorted by name.
+
+    ``policies`` are the built-in chains' default verdicts as (family, chain, verdict), for el6's iptables files only.
+    """
+
+    origin: Origin
+    zones: tuple[Zone, ...] = ()
+    chains: tuple[DirectChain, ...] = ()
+    rules: tuple[DirectRule, ...] = ()
+    policies: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """One kernel setting; ``why`` is set where kvmgen derived it."""
+
+    key: str
+    value: str
+    origin: Origin
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What hosts and guests' insides share: a machine that runs a platform of the EL family.
+
+    ``bridge_netfilter`` is whether bridged frames pass the host's iptables chains (``net.bridge.bridge-nf-call-*``):
+    ``None`` where nothing on the machine depends on it.
+    """
+
+    name: str
+    origin: Origin
+    platform: Platform
+    hostname: str
+    dns: Dns
+    ethernets: tuple[Ethernet, ...]
+    bonds: tuple[Bond, ...]
+    vlans: tuple[Vlan, ...]
+    bridges: tuple[Bridge, ...]
+    sysctl: tuple[Sysctl, ...]
+    firewall: Firewall | None
+    bridge_netfilter: bool | None
+
+    @property
+    def links(self) -> Iterator[Link]:
+        """Every link, lower layers first."""
+        yield from self.ethernets
+        yield from self.bonds
+        yield from self.vlans
+        yield from self.bridges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host(Node):
+    """A KVM host. ``memory`` is in KiB. ``management`` is the link that administrators come in through."""
+
+    memory: int | None
+    cpus: int | None
+    management: str | None

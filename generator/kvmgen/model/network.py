@@ -1,0 +1,144 @@
+"""A libvirt virtual network as one host carries it, with that host's differences already merged in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kvmgen.diagnostics import Origin
+from kvmgen.model.values import Address, Bandwidths, Interface, Mac, Range, Route, Uuid
+
+
+class Forward(StrEnum):
+    """How a network reaches the world, in libvirt's words; ``isolated`` is libvirt's absent ``<forward>``."""
+
+    NAT = "nat"
+    ROUTE = "route"
+    OPEN = "open"
+    ISOLATED = "isolated"
+    BRIDGE = "bridge"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nat:
+    """``<nat>``: source ports as (first, last), source addresses, and whether IPv6 is translated too."""
+
+    ports: tuple[int, int] | None = None
+    addresses: Range | None = None
+    ipv6: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DhcpHost:
+    """A fixed lease. IPv4 is known by ``mac``; for IPv6 libvirt takes only a name (or a DUID), never a MAC."""
+
+    address: Address
+    name: str | None = None
+    mac: Mac | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dhcp:
+    """What dnsmasq leases, both families together."""
+
+    ranges: tuple[Range, ...] = ()
+    hosts: tuple[DhcpHost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsForwarder:
+    """An upstream resolver, for every name or for one domain."""
+
+    address: Address | None = None
+    domain: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsHost:
+    """The names of one address."""
+
+    address: Address
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsTxt:
+    """A TXT record."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsSrv:
+    """An SRV record; ``protocol`` is tcp or udp."""
+
+    service: str
+    protocol: str
+    domain: str | None = None
+    target: str | None = None
+    port: int | None = None
+    priority: int | None = None
+    weight: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkDns:
+    """The network's resolver. ``enable`` and ``forward_plain_names`` are ``None`` where libvirt's default stands."""
+
+    enable: bool | None = None
+    forward_plain_names: bool | None = None
+    forwarders: tuple[DnsForwarder, ...] = ()
+    hosts: tuple[DnsHost, ...] = ()
+    txts: tuple[DnsTxt, ...] = ()
+    srvs: tuple[DnsSrv, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portgroup:
+    """A named set of port settings that a guest's interface may ask for."""
+
+    name: str
+    default: bool = False
+    isolated: bool = False
+    bandwidth: Bandwidths | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualNetwork:
+    """A virtual network on one host.
+
+    ``name`` is the inventory's, ``libvirt_name`` what virsh calls it there. ``bridge`` is the bridge that libvirt
+    makes, or the host's own where ``forward`` is ``bridge``. ``mac`` is ``None`` only there.
+    """
+
+    name: str
+    libvirt_name: str
+    host: str
+    origin: Origin
+    uuid: Uuid
+    forward: Forward
+    bridge: str
+    segment: str
+    autostart: bool
+    mac: Mac | None
+    stp: bool | None = None
+    forward_delay: int | None = None
+    zone: str | None = None
+    mtu: int | None = None
+    forward_dev: str | None = None
+    nat: Nat | None = None
+    guest_ipv6: bool = False  # IPv6 between guests on a network that has no IPv6 address (libvirt's ipv6='yes')
+    isolated: bool = False  # every port isolated: guests don't reach each other on the bridge
+    domain: str | None = None
+    domain_local_only: bool = False
+    addresses: tuple[Interface, ...] = ()
+    tftp: str | None = None
+    bootp_file: str | None = None
+    bootp_server: str | None = None
+    dhcp: Dhcp = Dhcp()
+    dns: NetworkDns = NetworkDns()
+    routes: tuple[Route, ...] = ()
+    portgroups: tuple[Portgroup, ...] = ()
+    bandwidth: Bandwidths | None = None

@@ -1,0 +1,99 @@
+"""What a platform can do: one table of versions, and questions answered from it.
+
+The versions are those of the distribution's own packages (CentOS, RHEL, Rocky and Alma ship the same). A platform
+without a minor means its oldest supported minor, so that what is built for ``el8`` works on every el8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of the programs that read what kvmgen writes."""
+
+    libvirt: Version
+    networkmanager: Version | None
+    firewalld: Version | None
+    qemu: Version
+
+
+_BY_MINOR: Mapping[tuple[int, int], Versions] = MappingProxyType(
+    {
+        (6, 10): Versions((0, 10, 2), None, None, (0, 12, 1)),
+        (7, 6): Versions((4, 5, 0), (1, 12, 0), (0, 5, 3), (1, 5, 3)),
+        (7, 7): Versions((4, 5, 0), (1, 18, 0), (0, 6, 3), (1, 5, 3)),
+        (8, 0): Versions((4, 5, 0), (1, 14, 0), (0, 6, 3), (2, 12, 0)),
+        (8, 3): Versions((6, 0, 0), (1, 26, 0), (0, 8, 2), (4, 2, 0)),
+        (8, 5): Versions((6, 0, 0), (1, 32, 10), (0, 9, 3), (4, 2, 0)),
+        (8, 6): Versions((8, 0, 0), (1, 36, 0), (0, 9, 3), (6, 2, 0)),
+        (9, 0): Versions((8, 0, 0), (1, 36, 0), (1, 0, 0), (6, 2, 0)),
+        (9, 2): Versions((9, 0, 0), (1, 42, 2), (1, 2, 1), (7, 2, 0)),
+        (9, 4): Versions((10, 0, 0), (1, 46, 0), (1, 3, 4), (8, 2, 0)),
+        (9, 6): Versions((10, 10, 0), (1, 52, 0), (1, 3, 4), (9, 1, 0)),
+        (10, 0): Versions((10, 10, 0), (1, 52, 0), (2, 3, 0), (9, 1, 0)),
+    }
+)
+
+_MACHINES: Mapping[int, Mapping[str, str]] = MappingProxyType(
+    {
+        6: {"pc": "rhel6.6.0"},
+        7: {"pc": "pc-i440fx-rhel7.0.0", "q35": "pc-q35-rhel7.0.0"},
+        8: {"pc": "pc-i440fx-rhel7.6.0", "q35": "pc-q35-rhel7.6.0"},
+        9: {"pc": "pc-i440fx-rhel7.6.0", "q35": "pc-q35-rhel9.0.0"},
+        10: {"q35": "pc-q35-rhel10.0.0"},
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Platform:
+    """A release of the EL family: ``el7``, or ``el9.4`` where the minor matters."""
+
+    major: int
+    minor: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read ``el8`` or ``el8.6``; the schema has checked the form."""
+        major, _, minor = text.removeprefix("el").partition(".")
+        return cls(int(major), int(minor) if minor else None)
+
+    def __str__(self) -> str:
+        return f"el{self.major}" + ("" if self.minor is None else f".{self.minor}")
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of the newest table row that is not newer than this platform."""
+        rows = [minor for major, minor in _BY_MINOR if major == self.major]
+        minor = rows[0] if self.minor is None else max((row for row in rows if row <= self.minor), default=rows[0])
+        return _BY_MINOR[self.major, minor]
+
+    @property
+    def libvirt(self) -> Version:
+        """The version of libvirt."""
+        return self.versions.libvirt
+
+    @property
+    def firewalld(self) -> Version | None:
+        """The version of firewalld; ``None`` on el6, which has iptables files instead."""
+        return self.versions.firewalld
+
+    @property
+    def uses_ifcfg(self) -> bool:
+        """Whether the host's links are described by ifcfg files (el6 to el8)."""
+        return self.major <= 8
+
+    @property
+    def default_chipset(self) -> str:
+        """``pc`` or ``q35``: what a new guest gets here."""
+        return "pc" if self.major <= 7 else "q35"
+
+    def machine(self, chipset: str) -> str | None:
+        """The oldest versioned machine type of this major release: a guest keeps it over minor updates."""
+        return _MACHINES[self.major].get(chipset)

@@ -1,0 +1,78 @@
+"""The whole site: what the checks and the renderers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from kvmgen.model.filters import Filter
+from kvmgen.model.guest import Guest
+from kvmgen.model.host import Host
+from kvmgen.model.network import VirtualNetwork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Everything that was said, resolved. The mappings are sorted by name.
+
+    ``networks`` is by host, then by the inventory's name. ``filters`` are the inventory's and kvmgen's own, not
+    libvirt's built-in ones.
+    """
+
+    name: str
+    domain: str | None
+    hosts: Mapping[str, Host]
+    networks: Mapping[str, Mapping[str, VirtualNetwork]]
+    guests: Mapping[str, Guest]
+    filters: Mapping[str, Filter]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostView:
+    """What lands on one host, each tuple in the order in which it is applied.
+
+    ``guests`` are those at home here; ``filters`` are all that guests who can run here use, leaves first.
+    """
+
+    site: Site
+    host: Host
+    networks: tuple[VirtualNetwork, ...]
+    filters: tuple[Filter, ...]
+    guests: tuple[Guest, ...]
+
+
+def views(site: Site) -> Iterator[HostView]:
+    """What lands on each host, in the order of the hosts' names."""
+    at_home: dict[str, list[Guest]] = {name: [] for name in site.hosts}
+    used: dict[str, set[str]] = {name: set() for name in site.hosts}
+    for guest in site.guests.values():
+        at_home[guest.home].append(guest)
+        names = {nic.filterref.filter for nic in guest.interfaces if nic.filterref is not None}
+        for host in guest.hosts:
+            used[host] |= names
+    for name, host in site.hosts.items():
+        yield HostView(
+            site=site,
+            host=host,
+            networks=tuple(site.networks[name].values()),
+            filters=leaves_first(site.filters, sorted(used[name])),
+            guests=tuple(at_home[name]),
+        )
+
+
+def leaves_first(filters: Mapping[str, Filter], names: Iterable[str]) -> tuple[Filter, ...]:
+    """The named filters and all that they include, each once and behind what it includes; built-in ones left out."""
+    ordered: dict[str, Filter] = {}
+    open_names: set[str] = set()
+
+    def visit(name: str) -> None:
+        filter_ = filters.get(name)
+        if filter_ is None or name in ordered or name in open_names:
+            return
+        open_names.add(name)
+        for included in filter_.includes:
+            visit(included)
+        ordered[name] = filter_
+
+    for name in names:
+        visit(name)
+    return tuple(ordered.values())

@@ -1,0 +1,70 @@
+"""Typed values: what has been checked once and is then believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+from typing import NewType
+
+Mac = NewType("Mac", str)
+"""Six lower-case hexadecimal pairs with colons."""
+
+Uuid = NewType("Uuid", str)
+"""A UUID in lower case with dashes."""
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+KIB = 1
+MIB = 1024
+GIB = 1024 * 1024
+"""Memory is counted in KiB, as libvirt does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """An inclusive range of addresses, both of one family."""
+
+    start: Address
+    end: Address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A route: ``to`` is ``None`` for the default route, whose family is that of ``via``."""
+
+    to: Network | None
+    via: Address
+    metric: int | None = None
+
+    @property
+    def version(self) -> int:
+        """4 or 6."""
+        return self.via.version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns:
+    """The resolver's settings."""
+
+    servers: tuple[Address, ...] = ()
+    search: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidth:
+    """A traffic limit of one direction, in libvirt's units: KiB/s for rates, KiB for ``burst``."""
+
+    average: int | None = None
+    peak: int | None = None
+    burst: int | None = None
+    floor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bandwidths:
+    """Limits of both directions; libvirt's ``inbound`` is towards the guest."""
+
+    inbound: Bandwidth | None = None
+    outbound: Bandwidth | None = None

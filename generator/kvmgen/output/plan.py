@@ -1,0 +1,179 @@
+"""Comparing the output with what it should be, without changing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvmgen.diagnostics import Diagnostic, Rule
+from kvmgen.output.manifest import NAME as MANIFEST
+from kvmgen.output.manifest import owned_paths
+
+NOT_OWNED = Rule(code="KV030", title="A file in the output that isn't kvmgen's")
+SYMLINK = Rule(code="KV031", title="A symbolic link in the output")
+NOT_WRITTEN = Rule(code="KV032", title="The output can't be read or written")
+RULES = (NOT_OWNED, SYMLINK, NOT_WRITTEN)
+
+_MARKS = (b"Made by kvmgen from", b'"generator": "kvmgen"')
+"""What every generated file holds near its start: how one is known whose manifest is lost."""
+
+Texts = Mapping[str, str]
+"""A host's files: path relative to its folder -> text."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a build would change; paths are relative to the output's folder."""
+
+    write: list[str] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
+    unchanged: int = 0
+    problems: list[Diagnostic] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the output is what the inventory says."""
+        return not (self.write or self.remove)
+
+    def add(self, other: Plan) -> None:
+        """Take in another part of the same build."""
+        self.write += other.write
+        self.remove += other.remove
+        self.unchanged += other.unchanged
+        self.problems += other.problems
+
+
+def plan_host(root: Path, host: str, texts: Texts) -> Plan:
+    """Compare a host's folder with what it should hold, its manifest included."""
+    plan = Plan()
+    if not (_is_real_folder(root, plan) and _is_real_folder(root / host, plan)):
+        if not plan.problems:
+            plan.write = [f"{host}/{path}" for path in texts]
+        return plan
+    folder = f"{root}/{host}"
+    owned = _owned(folder)
+    way = _Way(folder, plan)
+    for path, text in texts.items():
+        if way.is_real(path):
+            _compare(folder, host, path, text.encode(), owned, plan)
+    for path in sorted(owned - texts.keys()):
+        if _is_inside(path) and os.path.lexists(f"{folder}/{path}") and way.is_real(path):
+            plan.remove.append(f"{host}/{path}")
+    return plan
+
+
+def plan_gone_hosts(root: Path, hosts: Iterable[str]) -> Plan:
+    """What to remove of hosts that are no longer in the inventory: whatever their manifests own."""
+    plan = Plan()
+    known = set(hosts)
+    for name in sorted(folders(root)):
+        if name not in known and _owned(f"{root}/{name}"):
+            plan.add(plan_host(root, name, {}))
+    return plan
+
+
+def folders(root: Path) -> Iterator[str]:
+    """The names of the hosts' folders that are there."""
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".":
+                yield entry.name
+
+
+def not_written(path: Path | str, error: OSError) -> Diagnostic:
+    """Say what the operating system refused."""
+    message = f"{path}: {error.strerror}; the output is as it was"
+    return Diagnostic(rule=NOT_WRITTEN, message=message, hint="Make room or mend the permissions, and build again.")
+
+
+def _owned(folder: str) -> set[str]:
+    try:
+        with open(f"{folder}/{MANIFEST}", encoding="utf-8") as stream:
+            paths = owned_paths(stream.read())
+    except (OSError, UnicodeDecodeError):
+        return set()
+    return set() if paths is None else {*paths, MANIFEST}
+
+
+def _is_inside(path: str) -> bool:
+    return not path.startswith("/") and ".." not in path.split("/")
+
+
+def _is_real_folder(folder: Path, plan: Plan) -> bool:
+    """Whether the folder is there; something else in its place is a problem."""
+    try:
+        mode = folder.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        plan.problems.append(not_written(folder, error))
+        return False
+    if stat.S_ISDIR(mode):
+        return True
+    plan.problems.append(_symlink(str(folder)) if stat.S_ISLNK(mode) else _in_the_way(str(folder)))
+    return False
+
+
+class _Way:
+    """The folders on the way to a host's files: each is looked at once, and must not be a symbolic link."""
+
+    def __init__(self, folder: str, plan: Plan) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._real: dict[str, bool] = {"": True}
+
+    def is_real(self, path: str) -> bool:
+        parent = path.rpartition("/")[0]
+        if parent not in self._real:
+            self._real[parent] = self.is_real(parent) and self._look(parent)
+        return self._real[parent]
+
+    def _look(self, parent: str) -> bool:
+        full = f"{self._folder}/{parent}"
+        if os.path.islink(full):
+            self._plan.problems.append(_symlink(full))
+            return False
+        if os.path.lexists(full) and not os.path.isdir(full):
+            self._plan.problems.append(_in_the_way(full))
+            return False
+        return True
+
+
+def _compare(folder: str, host: str, path: str, wanted: bytes, owned: set[str], plan: Plan) -> None:
+    try:
+        present = _read(f"{folder}/{path}")
+    except FileNotFoundError:
+        plan.write.append(f"{host}/{path}")
+        return
+    except OSError as error:
+        loop = error.errno == errno.ELOOP
+        plan.problems.append(_symlink(f"{folder}/{path}") if loop else not_written(f"{folder}/{path}", error))
+        return
+    if present == wanted:
+        plan.unchanged += 1
+    elif path in owned or any(mark in present[:400] for mark in _MARKS):
+        plan.write.append(f"{host}/{path}")
+    else:
+        plan.problems.append(_in_the_way(f"{folder}/{path}"))
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as stream:
+        return stream.read()
+
+
+def _in_the_way(path: str) -> Diagnostic:
+    message = f"{path} is in the way: kvmgen didn't write it"
+    hint = "Move it elsewhere; what it says belongs into the inventory."
+    return Diagnostic(rule=NOT_OWNED, message=message, hint=hint)
+
+
+def _symlink(path: str) -> Diagnostic:
+    message = f"{path} is a symbolic link, which a build never follows"
+    return Diagnostic(rule=SYMLINK, message=message, hint="Remove the link; kvmgen makes the file or folder itself.")

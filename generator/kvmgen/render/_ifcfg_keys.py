@@ -1,0 +1,248 @@
+"""The keys of an ifcfg file, in the order in which they are written.
+
+What each key does is what the release's own scripts make of it: initscripts' ``ifup``, ``ifup-eth``, ``ifup-ipv6`` and
+``ifup-post`` (package initscripts on el6 and el7, network-scripts on el8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Link, Node, Vlan
+from kvmgen.model.platform import Platform
+from kvmgen.model.values import Interface, Route
+
+Keys = Iterator[tuple[str, str]]
+
+SHORTEST_FORWARD_DELAY = 2
+"""Seconds: the kernel takes no shorter delay while STP is on."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+-]+")
+_SPECIAL = re.compile(r'([\\"$`])')
+
+
+def quoted(value: str) -> str:
+    """A value as the shell that sources the file reads it back, unchanged and without running anything."""
+    assert "\n" not in value, "initscripts also greps these files line by line"
+    return value if _PLAIN.fullmatch(value) else '"' + _SPECIAL.sub(r"\\\1", value) + '"'
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What a link's file depends on beside the link itself.
+
+    ``dhcp_gateway`` is the one link that takes its default route from DHCP, ``resolver`` the one whose file sets
+    resolv.conf; ``zones`` maps links to firewalld zones.
+    """
+
+    node: Node
+    dhcp_gateway: str | None
+    resolver: str | None
+    zones: Mapping[str, str]
+    forwards_ipv6: bool
+
+    @classmethod
+    def of(cls, node: Node) -> Machine:
+        """Look at all links of a machine at once."""
+        links = [link for link in node.links if not is_port(link)]
+        with_default = [link for version in (4, 6) for link in links if _has_default(link, version)]
+        addressed = [link for link in links if not link.addressing.is_empty]
+        dhcp = [link for link in links if link.addressing.dhcp4]
+        return cls(
+            node=node,
+            dhcp_gateway=_first(dhcp) if not any(_has_default(link, 4) for link in links) else None,
+            resolver=_first(with_default) or _first(addressed),
+            zones=_zones(node),
+            forwards_ipv6=_forwards_ipv6(node),
+        )
+
+
+def _first(links: list[Link]) -> str | None:
+    return links[0].name if links else None
+
+
+def _has_default(link: Link, version: int) -> bool:
+    return any(is_default(route) and route.version == version for route in link.addressing.routes)
+
+
+def _zones(node: Node) -> dict[str, str]:
+    """The zone of each link that has one.
+
+    A zone that names its interfaces isn't enough: ``ifup-post`` moves an interface without ZONE to the default zone.
+    """
+    if node.platform.firewalld is None:
+        return {}
+    said = node.firewall.zones if node.firewall else ()
+    named = {interface: zone.name for zone in said for interface in zone.interfaces}
+    return named | {link.name: link.zone for link in node.links if link.zone is not None}
+
+
+def _forwards_ipv6(node: Node) -> bool:
+    settings = {setting.key.replace("/", "."): setting.value for setting in node.sysctl}
+    return settings.get("net.ipv6.conf.all.forwarding") == "1"
+
+
+def is_port(link: Link) -> bool:
+    """Whether the link belongs to a bond or bridge: there ``ifup-eth`` ends before addresses, routes, DNS and zone."""
+    return link.bond is not None or link.bridge is not None
+
+
+def is_default(route: Route) -> bool:
+    """Whether the route is its family's default route."""
+    return route.to is None or route.to.prefixlen == 0
+
+
+def gateway4(addressing: Addressing) -> Route | None:
+    """The IPv4 default route that GATEWAY can express.
+
+    ``ifup-eth`` reads it for static links alone, and silently sets no route where it isn't in the first address's
+    subnet: such routes go to the route file.
+    """
+    first = next(_of_version(addressing, 4), None)
+    if first is None or addressing.dhcp4:
+        return None
+    fitting = (route for route in addressing.routes if is_default(route) and route.via in first.network)
+    return next(fitting, None)
+
+
+def gateway6(addressing: Addressing) -> Route | None:
+    """The IPv6 default route that IPV6_DEFAULTGW can express: it knows no metric."""
+    defaults = (route for route in addressing.routes if is_default(route) and route.version == 6)
+    return next((route for route in defaults if route.metric is None), None)
+
+
+def _of_version(addressing: Addressing, version: int) -> Iterator[Interface]:
+    return (address for address in addressing.addresses if address.version == version)
+
+
+def keys(link: Link, machine: Machine) -> Keys:
+    """All keys of a link's file, unquoted. DEVICE stands alone on its line: scripts grep for it."""
+    yield "DEVICE", link.name
+    yield from _kind(link, machine.node.platform)
+    yield "ONBOOT", "yes"
+    yield "NM_CONTROLLED", "no"
+    yield "USERCTL", "no"
+    if link.mtu is not None:
+        yield "MTU", str(link.mtu)
+    yield from _port(link) if is_port(link) else _top(link, machine)
+
+
+def _kind(link: Link, platform: Platform) -> Keys:
+    match link:
+        case Ethernet():
+            yield "TYPE", "Ethernet"
+            if link.mac is not None:
+                yield "HWADDR", link.mac.upper()
+            if link.ethtool is not None:
+                yield "ETHTOOL_OPTS", link.ethtool
+        case Bond():
+            yield "TYPE", "Bond"
+            yield "BONDING_MASTER", "yes"
+            yield "BONDING_OPTS", " ".join(f"{option}={value}" for option, value in link.options)
+        case Vlan():
+            yield "TYPE", "Vlan"
+            yield "VLAN", "yes"
+            yield "PHYSDEV", link.parent
+            yield "VLAN_ID", str(link.id)  # read by NetworkManager
+            yield "VID", str(link.id)  # read by initscripts
+        case Bridge():
+            yield "TYPE", "Bridge"
+            yield from _bridge(link, platform)
+
+
+def _bridge(bridge: Bridge, platform: Platform) -> Keys:
+    """A bridge's keys; DELAY is in seconds for ``brctl`` (el6, el7) and in centiseconds for ``ip link`` (el8).
+
+    With STP, el8's ``ifup-eth`` also waits 2 x DELAY + 7 *seconds* for the bridge, most of an hour for the usual 1500.
+    There the delay goes through sysfs, from where the script reads it back in the right unit.
+    """
+    if bridge.mac is not None:
+        yield "MACADDR", bridge.mac.upper()
+    yield "STP", "yes" if bridge.stp else "no"
+    if platform.major < 8:
+        yield "DELAY", str(bridge.forward_delay)
+    elif bridge.stp:
+        seconds = max(bridge.forward_delay, SHORTEST_FORWARD_DELAY)
+        yield "BRIDGING_OPTS", f"forward_delay={seconds * 100}"
+    else:
+        yield "DELAY", str(bridge.forward_delay * 100)
+
+
+def _port(link: Link) -> Keys:
+    if link.bond is not None:
+        yield "MASTER", link.bond
+        yield "SLAVE", "yes"
+    elif link.bridge is not None:
+        yield "BRIDGE", link.bridge
+    yield "BOOTPROTO", "none"
+    yield "IPV6INIT", "no"
+
+
+def _top(link: Link, machine: Machine) -> Keys:
+    """The keys of a link that isn't a port.
+
+    NOZEROCONF stands on every one: ``ifup-eth`` routes 169.254.0.0/16 even through a bridge without an address.
+    """
+    if link.name in machine.zones:
+        yield "ZONE", machine.zones[link.name]
+    yield from _ipv4(link, machine)
+    yield "NOZEROCONF", "yes"
+    yield from _ipv6(link, machine.forwards_ipv6)
+    yield from _dns(link, machine)
+
+
+def _ipv4(link: Link, machine: Machine) -> Keys:
+    """IPv4. The first address has no number, the next is IPADDR1: ``expand_config`` skips a missing IPADDR0."""
+    addressing = link.addressing
+    yield "BOOTPROTO", "dhcp" if addressing.dhcp4 else "none"
+    if addressing.dhcp4 and link.name != machine.dhcp_gateway:
+        yield "DEFROUTE", "no"
+    for number, address in enumerate(_of_version(addressing, 4)):
+        suffix = str(number or "")
+        yield f"IPADDR{suffix}", str(address.ip)
+        yield f"PREFIX{suffix}", str(address.network.prefixlen)
+    gateway = gateway4(addressing)
+    if gateway is not None:
+        yield "GATEWAY", str(gateway.via)
+        if gateway.metric is not None:
+            yield "METRIC", str(gateway.metric)
+
+
+def _ipv6(link: Link, forwards: bool) -> Keys:
+    """IPv6. It is initialised on every link, because only then ``ifup-ipv6`` switches router advertisements off."""
+    addressing = link.addressing
+    yield "IPV6INIT", "yes"
+    yield "IPV6_AUTOCONF", "yes" if addressing.accept_ra else "no"
+    if forwards:
+        yield "IPV6FORWARDING", "yes"
+    addresses = [str(address) for address in _of_version(addressing, 6)]
+    if addresses:
+        yield "IPV6ADDR", addresses[0]
+    if addresses[1:]:
+        yield "IPV6ADDR_SECONDARIES", " ".join(addresses[1:])
+    gateway = gateway6(addressing)
+    if gateway is not None:
+        yield "IPV6_DEFAULTGW", f"{gateway.via}%{link.name}" if gateway.via.is_link_local else str(gateway.via)
+    if addressing.dhcp6:
+        yield "DHCPV6C", "yes"
+
+
+def _dns(link: Link, machine: Machine) -> Keys:
+    """The resolver, on one link.
+
+    PEERDNS=no keeps DHCP from resolv.conf, but also ``ifup-post`` from writing DNS1 there, unless RESOLV_MODS asks for
+    it: so that a static link says neither, and a DHCP link both.
+    """
+    dns, addressing = machine.node.dns, link.addressing
+    sets_resolver = link.name == machine.resolver
+    if sets_resolver:
+        for number, server in enumerate(dns.servers, 1):
+            yield f"DNS{number}", str(server)
+        if dns.search:
+            yield "DOMAIN", " ".join(dns.search)
+    if dns.servers and (addressing.dhcp4 or addressing.dhcp6):
+        yield "PEERDNS", "no"
+        if sets_resolver:
+            yield "RESOLV_MODS", "yes"

@@ -1,0 +1,1 @@
+"""From inventory files to the model."""
