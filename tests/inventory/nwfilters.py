@@ -84,8 +84,6 @@ def _needed(protocol: str, attribute: str) -> Iterator[str]:
             break
     if attribute == "ipsetflags":
         yield "ipset"
-    if attribute == "ipset":
-        yield "ipsetflags"
     if attribute in ("code", "codeend", "typeend"):
         yield "type"
     if attribute == "codeend":

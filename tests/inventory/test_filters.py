@@ -113,7 +113,7 @@ def _libvirts_attributes() -> Iterator[tuple[str, set[str]]]:
         ({"tcp": {"comment": "$(reboot)"}}, "isn't of the form", "256"),
         ({"tcp": {"comment": "a\nb"}}, "isn't of the form", "256"),
         ({"tcp": {"flags": "SYN"}}, "isn't of the form", "MASK/FLAGS"),
-        ({"tcp": {"ipset": "friends"}}, "isn't of the form", "tcp"),
+        ({"tcp": {"ipsetflags": "src"}}, "isn't of the form", "tcp"),
         ({"icmp": {"type": "$TYPE"}}, "isn't of the form", "0x1f"),
         ({"ip": {"srcipaddr": "192.0.2.0/24"}}, "isn't of the form", "prefix length"),
         ({"ip": {"srcipaddr": "0::0"}}, "isn't of the form", "IPv4"),

@@ -14,7 +14,7 @@ from lxml import etree
 from kvmgen.artifact import Defines, Kind
 from kvmgen.model.filters import Filter, FilterRule, Match
 from kvmgen.render.nwfilter import filter_xml, render
-from tests.inventory.nwfilters import BEYOND_LIBVIRTS_SCHEMA, everything, lowered, own_filters
+from tests.inventory.nwfilters import BEYOND_LIBVIRTS_SCHEMA, TRACKED, everything, lowered, own_filters
 from tests.lab.host import LabHost
 from tests.real.compare import differences
 from tests.render.builders import view
@@ -54,6 +54,15 @@ LIMIT_XML = """\
 </filter>
 """
 
+TRACKED_ALONE = [protocol for protocol in TRACKED if protocol not in ("all", "all-ipv6")]
+FORGOTTEN = {
+    "everything": {
+        "tcp-ipv6/@flags",
+        *(f"{protocol}/@{attribute}" for protocol in TRACKED_ALONE for attribute in ("ipset", "ipsetflags")),
+    }
+}
+"""What libvirt's parser forgets although its format page has it; an ``ipset`` only where flags stand beside it."""
+
 SHAPES: dict[str, Filter] = {
     filter_.name: filter_ for filter_ in (LIMIT, lowered(everything(), "everything"), *own_filters().values())
 }
@@ -84,9 +93,11 @@ def test_libvirt_schema(name: str, tmp_path: Path) -> None:
 
 
 def within_libvirts_schema(xml: str) -> str:
-    """The filter without what libvirt's schema lacks."""
+    """The filter without what libvirt's schema lacks; it wants flags beside every ipset, too."""
     root = etree.fromstring(xml)
     for match in root.iterfind("rule/*"):
+        if "ipset" in match.attrib:
+            match.set("ipsetflags", "src")
         for attribute in BEYOND_LIBVIRTS_SCHEMA.get(str(match.tag), ()):
             match.attrib.pop(attribute, None)
     return etree.tostring(root, encoding="unicode")
@@ -103,15 +114,10 @@ def lab() -> Iterator[LabHost]:
 @pytest.mark.parametrize("name", SHAPES)
 def test_libvirt_keeps_all_of_it(lab: LabHost, name: str) -> None:
     """What libvirt's parser doesn't know, it drops without a word; so what it dumps must hold all that was written."""
-    meant = filter_xml(SHAPES[name])
+    meant = filter_xml(SHAPES[name]).replace("gratuitous='yes'", "gratuitous='true'")
     lab.virsh_with("nwfilter-define", meant)
-    dumped = lab.virsh("nwfilter-dumpxml", name).stdout
-    assert differences(as_libvirt_writes(meant), dumped) == []
-
-
-def as_libvirt_writes(xml: str) -> str:
-    """The same filter in libvirt's own spelling of truth."""
-    return xml.replace("gratuitous='yes'", "gratuitous='true'")
+    lost = differences(meant, lab.virsh("nwfilter-dumpxml", name).stdout)
+    assert {re.sub(r"^.*?]/(.*?) is missing.*", r"\1", line) for line in lost} == FORGOTTEN.get(name, set())
 
 
 def test_any_text_comes_back() -> None:
