@@ -37,8 +37,8 @@ OWN = "kvmgen:"
 class Origin:
     """Where in the inventory something was said: a file and the way to a value inside it.
 
-    ``file`` is relative to the inventory's folder, with forward slashes; `OWN` and a name for what is part of kvmgen. Line and column are looked up only when they
-    are told, by whoever holds the sources.
+    ``file`` is relative to the inventory's folder, with forward slashes; `OWN` and a name for what is part of kvmgen.
+    Line and column are looked up only when they are told, by whoever holds the sources.
     """
 
     file: str

@@ -27,10 +27,7 @@ def origins_of(path: Path, output: Path, site: Site, sources: Sources) -> list[s
 
 
 def _of_file(path: str, artifacts: list[Artifact], sources: Sources) -> list[str] | None:
-    if path == MANIFEST:
-        chosen = artifacts
-    else:
-        chosen = [artifact for artifact in artifacts if artifact.path == path]
+    chosen = [artifact for artifact in artifacts if path in (artifact.path, MANIFEST)]
     if not chosen:
         return None
     origins = dict.fromkeys(origin for artifact in chosen for origin in artifact.sources)

@@ -31,21 +31,29 @@ BEYOND_LIBVIRTS_SCHEMA: Mapping[str, frozenset[str]] = MappingProxyType(
 )
 """What libvirt's parser and its format page know and its RELAX NG schema doesn't, to this day."""
 
-_V4 = {"srcipaddr": "192.0.2.1", "srcipmask": 24, "dstipaddr": "$IP", "dstipmask": 32}
+_Values = dict[str, str | int]
+
+_V4: _Values = {"srcipaddr": "192.0.2.1", "srcipmask": 24, "dstipaddr": "$IP", "dstipmask": 32}
 _V4 |= {"srcipfrom": "192.0.2.1", "srcipto": "192.0.2.9", "dstipfrom": "192.0.2.1", "dstipto": "192.0.2.9"}
-_V6 = {"srcipaddr": "2001:db8::", "srcipmask": 64, "dstipaddr": "$IPV6[@1]", "dstipmask": 128}
+_V6: _Values = {"srcipaddr": "2001:db8::", "srcipmask": 64, "dstipaddr": "$IPV6[@1]", "dstipmask": 128}
 _V6 |= {"srcipfrom": "2001:db8::1", "srcipto": "2001:db8::9", "dstipfrom": "2001:db8::1", "dstipto": "$LAST"}
-_ARP = {"hwtype": 1, "protocoltype": 2048, "opcode": "Request", "gratuitous": True}
+_ARP: _Values = {"hwtype": 1, "protocoltype": 2048, "opcode": "Request", "gratuitous": True}
 _ARP |= {f"arp{side}macaddr": "52:54:00:00:00:01" for side in ("src", "dst")}
 _ARP |= {f"arp{side}ipaddr": "192.0.2.1" for side in ("src", "dst")} | {"arpsrcipmask": 24, "arpdstipmask": "$MASK"}
-_PORTS = {"srcportstart": 1024, "srcportend": 65535, "dstportstart": "$PORTS[@2]", "dstportend": 80}
-_MACS = {"srcmacaddr": "$MAC", "srcmacmask": "ff:ff:ff:00:00:00", "dstmacaddr": "52:54:00:00:00:01"}
+_PORTS: _Values = {"srcportstart": 1024, "srcportend": 65535, "dstportstart": "$PORTS[@2]", "dstportend": 80}
+_MACS: _Values = {"srcmacaddr": "$MAC", "srcmacmask": "ff:ff:ff:00:00:00", "dstmacaddr": "52:54:00:00:00:01"}
 _MACS |= {"dstmacmask": "ff:ff:ff:ff:ff:ff"}
-_TRACKING = {"dscp": 10, "connlimit-above": 2, "state": "NEW,ESTABLISHED", "ipset": "friends", "ipsetflags": "src,dst"}
-_OTHERS = {"comment": "why (because), 100%", "protocolid": "ipv4", "vlanid": 7, "encap-protocol": "arp"}
+_TRACKING: _Values = {
+    "dscp": 10,
+    "connlimit-above": 2,
+    "state": "NEW,ESTABLISHED",
+    "ipset": "friends",
+    "ipsetflags": "src,dst",
+}
+_OTHERS: _Values = {"comment": "why (because), 100%", "protocolid": "ipv4", "vlanid": 7, "encap-protocol": "arp"}
 _OTHERS |= {"protocol": "udp", "type": 3, "typeend": 4, "code": 0, "codeend": 1}
-_TEXTS = {**_V4, **_ARP, **_PORTS, **_MACS, **_TRACKING, **_OTHERS}
-_STP_MACS = {"root-address": "52:54:00:00:00:01", "root-address-mask": "ff:ff:ff:ff:ff:ff"}
+_TEXTS: _Values = {**_V4, **_ARP, **_PORTS, **_MACS, **_TRACKING, **_OTHERS}
+_STP_MACS: _Values = {"root-address": "52:54:00:00:00:01", "root-address-mask": "ff:ff:ff:ff:ff:ff"}
 _STP_MACS |= {"sender-address": "52:54:00:00:00:01", "sender-address-mask": "ff:ff:ff:ff:ff:ff"}
 
 
@@ -96,8 +104,9 @@ def lowered(data: Mapping[str, Any] | str, name: str = "web") -> Filter:
     """The filter of a document, which must be valid."""
     file = f"filters/{name}.yaml"
     if isinstance(data, str):
-        data, problems = parse(Source(file, data))
+        parsed, problems = parse(Source(file, data))
         assert problems == []
+        return lowered(parsed, name)
     assert schema.validate("filter", data, file) == []
     return lower_filter(name, data, Origin(file), Uuid(str(uuid5(NAMESPACE_DNS, name))))
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 
 import pytest
+
+from kvmgen.model.network import Forward
+from kvmgen.render.network import network_xml
 from tests.lab.domain import as_testable
 from tests.lab.host import LabHost
 from tests.real.compare import differences
 from tests.render.shapes import DOMAINS, NETWORKS, domain_text
-
-from kvmgen.model.network import Forward
-from kvmgen.render.network import network_xml
 
 pytestmark = pytest.mark.real
 

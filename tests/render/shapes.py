@@ -8,8 +8,6 @@ from __future__ import annotations
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from tests.render.builders import address, addresses, disk, guest, lease, leases, network, nic
-
 from kvmgen.model.guest import Cpu, FilterRef, Firmware, Graphics, Guest, Watchdog
 from kvmgen.model.network import (
     Dhcp,
@@ -27,6 +25,7 @@ from kvmgen.model.platform import Platform
 from kvmgen.model.values import GIB, Bandwidth, Bandwidths, Mac, Route
 from kvmgen.render.domain import domain_xml
 from kvmgen.render.network import network_xml
+from tests.render.builders import address, addresses, disk, guest, lease, leases, network, nic
 
 GOLDEN = Path(__file__).parent / "golden"
 

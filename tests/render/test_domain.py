@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
-from tests.render.builders import EL9, disk, guest, network, nic, view
-from tests.render.shapes import DOMAINS, GOLDEN, domain_text
-from tests.render.test_network import HOSTILE_TEXT
 
 from kvmgen.artifact import Defines, Kind
 from kvmgen.model.guest import FilterRef, Guest
 from kvmgen.model.network import Portgroup
 from kvmgen.model.platform import Platform
 from kvmgen.render.domain import domain_xml, render
+from tests.render.builders import EL9, disk, guest, network, nic, view
+from tests.render.shapes import DOMAINS, GOLDEN, domain_text
+from tests.render.test_network import HOSTILE_TEXT
 
 
 def parsed(living: Guest, platform: Platform = EL9) -> etree._Element:

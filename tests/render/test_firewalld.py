@@ -6,14 +6,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.lab.host import LabHost
-from tests.render.builders import host
 
 from kvmgen.artifact import Artifact, Kind
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectChain, DirectRule, Firewall, Zone, ZonePort
 from kvmgen.model.platform import Platform
 from kvmgen.render import firewalld
+from tests.lab.host import LabHost
+from tests.render.builders import host
 
 ORIGIN = Origin("hosts/kvm01.yaml", ("firewall",))
 BRIDGE = Origin("hosts/kvm01.yaml", ("bridges", "br0"))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.render.builders import host
 
 from kvmgen.artifact import Kind
 from kvmgen.diagnostics import Origin
@@ -19,6 +18,7 @@ from kvmgen.model.platform import Platform
 from kvmgen.model.values import Dns, Mac, Route
 from kvmgen.render import ifcfg
 from kvmgen.render._ifcfg_keys import quoted
+from tests.render.builders import host
 
 ORIGIN = Origin("hosts/kvm01.yaml")
 HEADER = "# Made by kvmgen from inventory/hosts/kvm01.yaml: edit that and build again.\n"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-from tests.render.builders import host
 
 from kvmgen.artifact import Artifact, Kind
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectChain, DirectRule, Firewall
 from kvmgen.model.platform import Platform
 from kvmgen.render import iptables
+from tests.render.builders import host
 
 ORIGIN = Origin("guests/vml000010.yaml", ("firewall",))
 HEADER = "# Made by kvmgen from inventory/guests/vml000010.yaml: edit that and build again.\n"

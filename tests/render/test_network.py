@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
-from tests.render.builders import addresses, lease, leases, network, view
-from tests.render.shapes import GOLDEN, NETWORKS
 
 from kvmgen.artifact import Defines, Kind
 from kvmgen.diagnostics import Origin
 from kvmgen.model.network import Dhcp, DnsTxt, Forward, Nat, NetworkDns, Portgroup
 from kvmgen.render.network import network_xml, render
+from tests.render.builders import addresses, lease, leases, network, view
+from tests.render.shapes import GOLDEN, NETWORKS
 
 HOSTILE_TEXT = st.text(
     st.one_of(st.sampled_from("'\"<>&]-\n\t\r $"), st.characters(codec="utf-8", categories=["L", "N"]))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.render.builders import guest, host, view
 
 from kvmgen.artifact import Kind
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectRule, Ethernet, Firewall, Sysctl, Zone
 from kvmgen.model.platform import Platform
 from kvmgen.render import inside, node
+from tests.render.builders import guest, host, view
 
 ORIGIN = Origin("hosts/kvm01.yaml")
 EVERYTHING = host(

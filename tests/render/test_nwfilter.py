@@ -99,7 +99,7 @@ def within_libvirts_schema(xml: str) -> str:
         if "ipset" in match.attrib:
             match.set("ipsetflags", "src")
         for attribute in BEYOND_LIBVIRTS_SCHEMA.get(str(match.tag), ()):
-            match.attrib.pop(attribute, None)
+            match.attrib.pop(attribute, "")
     return etree.tostring(root, encoding="unicode")
 
 

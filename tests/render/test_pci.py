@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
-from tests.render.builders import EL9, disk, guest, nic
 
 from kvmgen.model.guest import Guest, Watchdog
+from kvmgen.model.pci import PC_FREE_SLOTS, PciAddress, clashes, pci_slots, slot_of
 from kvmgen.model.values import Mac
-from kvmgen.render._pci import PC_FREE_SLOTS, PciAddress, clashes, pci_slots, root_ports, slot_of
+from kvmgen.render._pci import root_ports
 from kvmgen.render.domain import domain_xml
+from tests.render.builders import EL9, disk, guest, nic
 
 NAMES = st.from_regex(r"(eth|ens|enp0s|enp1s|eno|lan)[0-9]{0,3}|enp[0-9]{1,2}s0", fullmatch=True)
 CHIPSETS = st.sampled_from(["pc", "q35"])

@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.render.builders import host
 
 from kvmgen.artifact import Artifact, Kind
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import Sysctl
 from kvmgen.model.platform import Platform
 from kvmgen.render import sysctl
+from tests.render.builders import host
 
 ORIGIN = Origin("hosts/kvm01.yaml", ("sysctl",))
 NETWORK = Origin("networks/lan.yaml")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmgen.checks import clashes, features, filters, names
+from kvmgen.checks import clashes, features, filters, hardware, names
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.site import Site
 
@@ -19,6 +19,7 @@ CHECKS: tuple[tuple[Rule, Check], ...] = (
     (clashes.GROUP_MAC, clashes.group_macs),
     (clashes.FOREIGN_MAC, clashes.foreign_macs),
     (clashes.UUID_TWICE, clashes.uuids),
+    (hardware.PCI_TWICE, hardware.pci_addresses),
     (filters.FILTER_CYCLE, filters.cycles),
     (features.TOO_NEW, features.too_new),
 )

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.guest import Guest
+from kvmgen.model.host import Bridge, Ethernet
 from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.site import Site
 from kvmgen.model.values import Mac
@@ -80,7 +81,8 @@ def macs(site: Site) -> Iterator[Diagnostic]:
 
 def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
     for host in site.hosts.values():
-        for link in (*host.ethernets, *host.bridges):
+        links: tuple[Ethernet | Bridge, ...] = (*host.ethernets, *host.bridges)
+        for link in links:
             if link.mac is not None:
                 yield link.mac, link.origin.at("mac"), f"{host.name} ({link.name})"
     for network in _networks(site):

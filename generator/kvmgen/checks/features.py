@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
-from kvmgen.model.guest import Guest, GuestInterface
+from kvmgen.model.guest import Disk, Guest, GuestInterface
 from kvmgen.model.network import Forward, VirtualNetwork
 from kvmgen.model.platform import Version
 from kvmgen.model.site import Site
@@ -51,8 +51,15 @@ def _network_needs(network: VirtualNetwork) -> Iterator[Need]:
 
 def _guest_needs(guest: Guest) -> Iterator[Need]:
     yield guest.rng, (1, 0, 3), "a random number device", guest.origin.at("rng")
+    for disk in guest.disks:
+        yield from _disk_needs(disk)
     for nic in guest.interfaces:
         yield from _nic_needs(nic)
+
+
+def _disk_needs(disk: Disk) -> Iterator[Need]:
+    yield disk.volume, (1, 0, 5), "a disk that is a pool's volume", disk.origin.at("volume")
+    yield disk.discard, (1, 0, 6), "discard", disk.origin.at("discard")
 
 
 def _nic_needs(nic: GuestInterface) -> Iterator[Need]:

@@ -41,6 +41,4 @@ def _ring(filters: Mapping[str, Filter], name: str, way: list[str], done: set[st
 
 
 def _including(filter_: Filter, included: str) -> FilterInclude:
-    return next(
-        entry for entry in filter_.entries if isinstance(entry, FilterInclude) and entry.filter == included
-    )
+    return next(entry for entry in filter_.entries if isinstance(entry, FilterInclude) and entry.filter == included)

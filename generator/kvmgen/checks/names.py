@@ -9,7 +9,9 @@ from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.network import Forward
 from kvmgen.model.site import Site
 
-LIBVIRTS_BRIDGE_NAME = Rule(code="KV201", title="A host's bridge named as libvirt names its own", severity=Severity.WARNING)
+LIBVIRTS_BRIDGE_NAME = Rule(
+    code="KV201", title="A host's bridge named as libvirt names its own", severity=Severity.WARNING
+)
 NETWORK_NAME_TWICE = Rule(code="KV301", title="Two networks of one name on a host")
 BRIDGE_TWICE = Rule(code="KV302", title="Two networks with one bridge, or a network with a host's bridge")
 
@@ -35,7 +37,9 @@ def network_names(site: Site) -> Iterator[Diagnostic]:
         for network in carried.values():
             other = first.setdefault(network.libvirt_name, network.name)
             if other != network.name:
-                message = f"libvirt on {host} would know both {other!r} and {network.name!r} as {network.libvirt_name!r}"
+                message = (
+                    f"libvirt on {host} would know both {other!r} and {network.name!r} as {network.libvirt_name!r}"
+                )
                 yield Diagnostic(
                     rule=NETWORK_NAME_TWICE,
                     message=message,

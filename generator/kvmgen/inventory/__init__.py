@@ -1,0 +1,1 @@
+"""From the files of an inventory to the model: read, validate, lower."""

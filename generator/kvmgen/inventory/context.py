@@ -76,21 +76,24 @@ class Context:
         try:
             return ipaddress.ip_address(text)
         except ValueError as error:
-            return self._not_an_address(origin, error, "Write an IPv4 or IPv6 address.")
+            self._not_an_address(origin, error, "Write an IPv4 or IPv6 address.")
+            return None
 
     def interface(self, text: str, origin: Origin) -> Interface | None:
         """An address with the length of its prefix."""
         try:
             return ipaddress.ip_interface(text)
         except ValueError as error:
-            return self._not_an_address(origin, error, "Write ADDRESS/LENGTH, such as 192.0.2.10/24.")
+            self._not_an_address(origin, error, "Write ADDRESS/LENGTH, such as 192.0.2.10/24.")
+            return None
 
     def network(self, text: str, origin: Origin) -> Network | None:
         """A subnet, without host bits."""
         try:
             return ipaddress.ip_network(text)
         except ValueError as error:
-            return self._not_an_address(origin, error, "Write the subnet's first address and its length: 192.0.2.0/24.")
+            self._not_an_address(origin, error, "Write the subnet's first address and its length: 192.0.2.0/24.")
+            return None
 
     def _not_an_address(self, origin: Origin, error: ValueError, hint: str) -> None:
         self.error(NOT_AN_ADDRESS, origin, str(error), hint)

@@ -73,16 +73,23 @@ def _zone(context: Context, name: str, data: Data, origin: Origin, links: list[s
         interfaces=tuple(links),
         sources=tuple(data.get("sources", ())),
         services=tuple(data.get("services", ())),
-        ports=tuple(ZonePort(*port.split("/")) for port in data.get("ports", ())),
+        ports=tuple(_zone_port(port) for port in data.get("ports", ())),
         masquerade=data.get("masquerade", False),
         forward=data.get("forward", False),
     )
 
 
+def _zone_port(text: str) -> ZonePort:
+    port, _, protocol = text.partition("/")
+    return ZonePort(port=port, protocol=protocol)
+
+
 def refuse_what_the_platform_lacks(context: Context, platform: Platform, data: Data, origin: Origin) -> None:
     """Tell of firewall words that mean nothing on a platform."""
     if platform.major == 6 and "zones" in data:
-        _refuse(context, origin.at("zones"), "el6 has no firewalld, so no zones", "Write `direct` rules and `policies`.")
+        _refuse(
+            context, origin.at("zones"), "el6 has no firewalld, so no zones", "Write `direct` rules and `policies`."
+        )
     if platform.major > 6 and "policies" in data:
         _refuse(context, origin.at("policies"), f"on {platform} firewalld owns the built-in chains", "Write `zones`.")
     if platform.major > 8 and ("direct" in data or "chains" in data):

@@ -167,7 +167,9 @@ def _disk(context: Context, target: str, data: Data, origin: Origin, chipset: st
     bus = data.get("bus") or _BUSES[target[:2]]
     if bus == "ide" and chipset == "q35":
         message = f"the disk {target!r} is on an IDE bus, which the q35 chipset doesn't have"
-        context.error(NOT_TOGETHER, origin, message, "Write `bus: sata` and call it sda, or `chipset: pc`.", on_key=True)
+        context.error(
+            NOT_TOGETHER, origin, message, "Write `bus: sata` and call it sda, or `chipset: pc`.", on_key=True
+        )
     raw = device in ("cdrom", "floppy", "lun") or "dev" in data
     return Disk(
         target=target,
@@ -204,9 +206,7 @@ def _watchdog(data: Data | None) -> Watchdog | None:
     return Watchdog(model=data.get("model", default["model"]), action=data.get("action", default["action"]))
 
 
-def _inside(
-    context: Context, name: str, data: Data, origin: Origin, interfaces: tuple[GuestInterface, ...]
-) -> Node:
+def _inside(context: Context, name: str, data: Data, origin: Origin, interfaces: tuple[GuestInterface, ...]) -> Node:
     """The guest as a machine of its own: its NICs are its links."""
     ethernets = tuple(
         Ethernet(
@@ -220,5 +220,3 @@ def _inside(
         for nic in interfaces
     )
     return Node(**node_fields(context, name, data, origin, Links(ethernets=ethernets)))
-
-

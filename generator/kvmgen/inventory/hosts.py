@@ -58,9 +58,7 @@ def _sysctl(context: Context, settings: Mapping[str, Any], origin: Origin) -> tu
         message = f"{bridged[0]} is set, but not its siblings for the other protocols"
         hint = "Say `firewall: {bridge-netfilter: true}` or false, which sets all three."
         context.error(NOT_TOGETHER, origin.at(bridged[0]), message, hint, on_key=True)
-    return tuple(
-        Sysctl(key=key, value=str(value), origin=origin.at(key)) for key, value in sorted(settings.items())
-    )
+    return tuple(Sysctl(key=key, value=str(value), origin=origin.at(key)) for key, value in sorted(settings.items()))
 
 
 def _firewall(context: Context, platform: Platform, data: Data, origin: Origin, links: Links) -> Firewall | None:

@@ -58,7 +58,7 @@ def _own_document(path: Path) -> Document:
     file = f"{OWN}{path.name}"
     source = decode(file, path.read_bytes())
     assert not hasattr(source, "rule"), f"{path} is part of kvmgen and must be readable"
-    data, problems = parse(source)  # type: ignore[arg-type]
+    data, problems = parse(source)
     assert not problems, f"{path} is part of kvmgen and must be valid"
     return Document(Origin(file), data)
 

@@ -160,7 +160,7 @@ def _refuse_addresses_on_ports(context: Context, lowering: _Lowering) -> None:
     controllers: Mapping[str, str] = {**lowering.bond_of, **lowering.bridge_of}
     for port, controller in sorted(controllers.items()):
         place = lowering.places.get(port)
-        link = lowering.data.get(place.pointer[0], {}).get(port, {}) if place else {}
+        link = lowering.data.get(str(place.pointer[0]), {}).get(port, {}) if place else {}
         for key in ("addresses", "dhcp4", "dhcp6", "accept-ra", "routes", "zone"):
             if place and link.get(key):
                 message = f"{key!r} on {port!r}, which is a port of {controller!r}, would be ignored on the host"

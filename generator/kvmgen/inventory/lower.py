@@ -13,8 +13,8 @@ from kvmgen.inventory.firewall import let_guests_talk, reads_bridged_frames
 from kvmgen.inventory.guests import Surroundings, lower_guest
 from kvmgen.inventory.hosts import lower_host
 from kvmgen.inventory.identity import Identity
-from kvmgen.inventory.networks import Lease, lower_network, with_leases
 from kvmgen.inventory.known_filters import BUILT_IN_FILTERS, own_filter_documents, used_variables
+from kvmgen.inventory.networks import Lease, lower_network, with_leases
 from kvmgen.inventory.read import Documents
 from kvmgen.model.filters import Filter, FilterInclude, FilterRule
 from kvmgen.model.guest import Guest
@@ -152,9 +152,7 @@ _EBTABLES_PROTOCOLS = frozenset(("mac", "vlan", "stp", "arp", "rarp", "ip", "ipv
 
 
 def _is_layer4(entry: Any) -> bool:
-    return (
-        isinstance(entry, FilterRule) and entry.match is not None and entry.match.protocol not in _EBTABLES_PROTOCOLS
-    )
+    return isinstance(entry, FilterRule) and entry.match is not None and entry.match.protocol not in _EBTABLES_PROTOCOLS
 
 
 def _completed(
@@ -184,5 +182,3 @@ def _forwarding(host: Host, networks: Iterable[VirtualNetwork]) -> list[Sysctl]:
                     why = f"The network {network.libvirt_name} is routed."
                     derived[key] = Sysctl(key=key, value="1", origin=network.origin, why=why)
     return list(derived.values())
-
-

@@ -128,7 +128,9 @@ def _refuse_combinations(context: Context, place: _Place, forward: Forward) -> N
                 context.error(NOT_TOGETHER, place.at(key), message, hint, on_key=True)
         for key in data.get("bridge", {}).keys() - {"name"}:
             message = f"libvirt refuses {key!r} here: the bridge is the host's own"
-            context.error(NOT_TOGETHER, place.at("bridge").at(key), message, "Write it at the host's bridge.", on_key=True)
+            context.error(
+                NOT_TOGETHER, place.at("bridge").at(key), message, "Write it at the host's bridge.", on_key=True
+            )
     if "nat" in data and forward is not Forward.NAT:
         message = f"libvirt refuses `nat` on a network whose forward mode is {forward}"
         context.error(NOT_TOGETHER, place.at("nat"), message, "Remove it, or write `forward: nat`.", on_key=True)
@@ -251,5 +253,3 @@ def _with_hosts(dns: NetworkDns, hosts: tuple[DnsHost, ...]) -> NetworkDns:
         txts=dns.txts,
         srvs=dns.srvs,
     )
-
-

@@ -67,9 +67,7 @@ def _pci(text: str | None) -> tuple[int, int, int] | None:
     return int(bus, 16), int(slot, 16), int(function, 16)
 
 
-def _plugged_into(
-    context: Context, data: Data, origin: Origin, hosts: list[Host], networks: Networks
-) -> str | None:
+def _plugged_into(context: Context, data: Data, origin: Origin, hosts: list[Host], networks: Networks) -> str | None:
     """The segment at the guest's home; what is missing on any host that can carry the guest is told."""
     if ("network" in data) == ("bridge" in data):
         said = "both `network` and `bridge`" if "network" in data else "neither `network` nor `bridge`"

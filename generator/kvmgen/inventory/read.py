@@ -83,7 +83,9 @@ def read(root: Path) -> Documents:
     diagnostics: list[Diagnostic] = []
     files = list(_find(root, diagnostics))
     found: dict[str, dict[str, Document]] = {kind: {} for kind in ("site", *FOLDERS.values())}
-    for file, (data, problems) in zip(files, mapped(partial(_read_file, root), files, worth=_FILES_A_PROCESS), strict=True):
+    for file, (data, problems) in zip(
+        files, mapped(partial(_read_file, root), files, worth=_FILES_A_PROCESS), strict=True
+    ):
         diagnostics += problems
         if not problems:
             found[file.kind][file.name] = Document(Origin(file.file), data)
@@ -101,7 +103,9 @@ def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic]]:
     try:
         content = _content(root / file.file)
     except OSError as error:
-        return None, [_stray(UNREADABLE, file.file, f"the file can't be read: {error.strerror}", "Mend its permissions.")]
+        return None, [
+            _stray(UNREADABLE, file.file, f"the file can't be read: {error.strerror}", "Mend its permissions.")
+        ]
     source = decode(file.file, content)
     if isinstance(source, Diagnostic):
         return None, [source]
@@ -159,5 +163,3 @@ def _entries(root: Path, folder: str, diagnostics: list[Diagnostic]) -> list[os.
 
 def _stray(rule: Rule, file: str, message: str, hint: str) -> Diagnostic:
     return Diagnostic(rule=rule, message=message, hint=hint, origin=Origin(file), position=Position(1, 1))
-
-

@@ -19,8 +19,6 @@ from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Rule
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-    ErrorTree = ValidationError
-
 KINDS = ("site", "host", "network", "guest", "filter")
 
 WRONG_VALUE = Rule(code="KV010", title="A value that isn't allowed")
@@ -100,7 +98,7 @@ def _telling_validator(kind: str) -> Any:
 
     resources = [(_uri(name), DRAFT202012.create_resource(load(name))) for name in (*KINDS, "common")]
     registry: Any = Registry().with_resources(resources)
-    validator = extend(Draft202012Validator, {"pattern": pattern})
+    validator: Any = extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call] # untyped stub
     return validator({"$ref": _uri(kind)}, registry=registry)
 
 
@@ -113,10 +111,10 @@ def validate(kind: str, data: Any, file: str) -> list[Diagnostic]:
     return told or [_wrong(Origin(file), "the document isn't valid", "Compare it with its schema.")]
 
 
-def _meant(error: ErrorTree) -> ErrorTree:
+def _meant(error: ValidationError) -> ValidationError:
     """For alternatives, the error inside the branch that was meant: the one whose type fits."""
     while error.validator in ("oneOf", "anyOf") and error.context:
-        by_branch: dict[Any, list[ErrorTree]] = {}
+        by_branch: dict[Any, list[ValidationError]] = {}
         for inner in error.context:
             by_branch.setdefault(inner.schema_path[0], []).append(inner)
         fitting = [inner for inner in by_branch.values() if not _wrong_type(inner)]
@@ -126,7 +124,7 @@ def _meant(error: ErrorTree) -> ErrorTree:
     return error
 
 
-def _wrong_type(errors: list[ErrorTree]) -> bool:
+def _wrong_type(errors: list[ValidationError]) -> bool:
     parent_depth = min(len(error.absolute_path) for error in errors)
     return any(
         len(error.absolute_path) == parent_depth
@@ -135,7 +133,7 @@ def _wrong_type(errors: list[ErrorTree]) -> bool:
     )
 
 
-def _tell(error: ErrorTree, document: Origin) -> Iterator[Diagnostic]:
+def _tell(error: ValidationError, document: Origin) -> Iterator[Diagnostic]:
     place = document.at(*error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         yield from _unknown_keys(error, place)
@@ -154,9 +152,10 @@ def _wrong(place: Origin, message: str, hint: str) -> Diagnostic:
     return Diagnostic(rule=WRONG_VALUE, message=message, hint=hint, origin=place)
 
 
-def _unknown_keys(error: ErrorTree, place: Origin) -> Iterator[Diagnostic]:
+def _unknown_keys(error: ValidationError, place: Origin) -> Iterator[Diagnostic]:
     known = list(error.schema.get("properties", {})) if isinstance(error.schema, dict) else []
-    for key in error.instance:
+    instance: Any = error.instance
+    for key in instance:
         if key in known:
             continue
         near = difflib.get_close_matches(key, known, n=1)
@@ -165,7 +164,7 @@ def _unknown_keys(error: ErrorTree, place: Origin) -> Iterator[Diagnostic]:
         yield Diagnostic(rule=UNKNOWN_KEY, message=message, hint=hint, origin=place.at(key), on_key=True)
 
 
-def _missing_keys(error: ErrorTree, place: Origin) -> Iterator[Diagnostic]:
+def _missing_keys(error: ValidationError, place: Origin) -> Iterator[Diagnostic]:
     properties = error.schema.get("properties", {}) if isinstance(error.schema, dict) else {}
     match = re.match(r"'([^']+)' is a required property", error.message)
     key = match.group(1) if match else "?"
@@ -178,8 +177,9 @@ def _missing_keys(error: ErrorTree, place: Origin) -> Iterator[Diagnostic]:
     )
 
 
-def _complaint(error: ErrorTree) -> str:
-    value, wanted = _shown(error.instance), error.validator_value
+def _complaint(error: ValidationError) -> str:  # noqa: PLR0911 - a table
+    wanted: Any = error.validator_value
+    value = _shown(error.instance)
     match error.validator:
         case "type":
             return f"is {value}, but must be {_types(wanted)}"
@@ -203,7 +203,7 @@ def _complaint(error: ErrorTree) -> str:
             return f"is {value}, which isn't of the form wanted here"
 
 
-def _hint(error: ErrorTree) -> str:
+def _hint(error: ValidationError) -> str:
     schema = error.schema if isinstance(error.schema, dict) else {}
     examples = schema.get("examples", [])
     example = f" For example: {json.dumps(examples[0])}." if examples else ""
@@ -211,11 +211,15 @@ def _hint(error: ErrorTree) -> str:
     return near or (str(schema.get("description", "")) + example).strip() or "See the kind's schema."
 
 
-def _near_word(error: ErrorTree) -> str | None:
+def _near_word(error: ValidationError) -> str | None:
     if error.validator != "enum" or not isinstance(error.instance, str):
         return None
-    near = difflib.get_close_matches(error.instance, [str(word) for word in error.validator_value], n=1)
+    near = difflib.get_close_matches(error.instance, _words(error.validator_value), n=1)
     return f"Did you mean {near[0]!r}?" if near else None
+
+
+def _words(values: Any) -> list[str]:
+    return [str(value) for value in values]
 
 
 def _types(wanted: Any) -> str:

@@ -76,7 +76,9 @@ def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node | None, ya
 def decode(file: str, content: bytes) -> Source | Diagnostic:
     """The text of a file's bytes: UTF-8 without a byte order mark, not larger than `MAX_BYTES`."""
     if len(content) > MAX_BYTES:
-        return _at_start(file, f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB", "Split it: one object a file.")
+        return _at_start(
+            file, f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB", "Split it: one object a file."
+        )
     if content.startswith((b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")):
         return _at_start(file, "the file starts with a byte order mark", "Save it as UTF-8 without a byte order mark.")
     try:
@@ -113,28 +115,27 @@ def parse(source: Source) -> tuple[Any, list[Diagnostic]]:
         return None, []
     try:
         return _plain(node), []
-    except _NotPlain:
+    except _NotPlainError:
         return None, list(_problems(source, node))
 
 
-class _NotPlain(Exception):
+class _NotPlainError(Exception):
     """The quick walk met something refused; a slower one then tells all of it."""
 
 
 def _plain(node: yaml.Node) -> Any:
-    kind = type(node)
-    if kind is yaml.ScalarNode:
+    if isinstance(node, yaml.ScalarNode):
         if node.tag not in _PLAIN_TAGS:
-            raise _NotPlain
+            raise _NotPlainError
         return node.value if node.style else _scalar(node.value)
     if node.tag not in _PLAIN_TAGS:
-        raise _NotPlain
-    if kind is yaml.SequenceNode:
+        raise _NotPlainError
+    if isinstance(node, yaml.SequenceNode):
         return [_plain(item) for item in node.value]
     result: dict[str, Any] = {}
     for key, value in node.value:
         if type(key) is not yaml.ScalarNode or key.value in result or key.value == "<<":
-            raise _NotPlain
+            raise _NotPlainError
         result[key.value] = _plain(value)
     return result
 
@@ -231,7 +232,9 @@ def _too_deep(text: str) -> Refusal | None:
             depth -= isinstance(event, yaml.CollectionEndEvent)
             aliases += isinstance(event, yaml.AliasEvent)
             if depth > MAX_DEPTH or aliases:
-                position = Position(event.start_mark.line + 1, event.start_mark.column + 1)
+                mark = event.start_mark
+                assert mark is not None, "the parser knows where it is"
+                position = Position(mark.line + 1, mark.column + 1)
                 if aliases:
                     return "aliases are not used in an inventory", "Write the value out, or use a profile.", position
                 return f"the nesting is deeper than {MAX_DEPTH} levels", "An inventory needs about eight.", position

@@ -41,7 +41,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ethernet(Link):
-    """A physical NIC. ``ethtool`` holds the words after ``ethtool -s DEVICE``, as initscripts' ETHTOOL_OPTS takes them."""
+    """A physical NIC. ``ethtool`` holds the words after ``ethtool -s DEVICE``, as initscripts takes them."""
 
     mac: Mac | None = None
     ethtool: str | None = None

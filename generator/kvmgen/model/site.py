@@ -26,6 +26,7 @@ class Site:
     guests: Mapping[str, Guest]
     filters: Mapping[str, Filter]
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostView:
     """What lands on one host, each tuple in the order in which it is applied.
@@ -47,8 +48,8 @@ def views(site: Site) -> Iterator[HostView]:
     for guest in site.guests.values():
         at_home[guest.home].append(guest)
         names = {nic.filterref.filter for nic in guest.interfaces if nic.filterref is not None}
-        for host in guest.hosts:
-            used[host] |= names
+        for carrier in guest.hosts:
+            used[carrier] |= names
     for name, host in site.hosts.items():
         yield HostView(
             site=site,

@@ -1,7 +1,7 @@
 """Writing the output: all of it or nothing, and only what changed.
 
-New texts are first written beside the old ones, into a folder of their own (`stage`); only when all of them are there do
-they take their places, each by a rename (`commit`). A failure on the way puts back what was already moved.
+New texts are first written beside the old ones, into a folder of their own (`stage`); only when all of them are there
+do they take their places, each by a rename (`commit`). A failure on the way puts back what was already moved.
 """
 
 from __future__ import annotations

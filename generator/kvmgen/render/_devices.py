@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from kvmgen.model.guest import Disk, Graphics, Guest, Watchdog
 from kvmgen.model.network import VirtualNetwork
+from kvmgen.model.pci import pci_slots
 from kvmgen.model.platform import Platform
 from kvmgen.render._interface import interface
-from kvmgen.render._pci import address_element, pci_slots, root_ports
+from kvmgen.render._pci import address_element, root_ports
 from kvmgen.render._xml import Element, el, when
 
 NAMES_AGENT_SOCKETS = (1, 0, 6)

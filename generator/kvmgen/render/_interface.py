@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from kvmgen.model.guest import FilterRef, GuestInterface
 from kvmgen.model.network import VirtualNetwork
+from kvmgen.model.pci import PciAddress
 from kvmgen.render._bandwidth import bandwidth
-from kvmgen.render._pci import PciAddress, address_element
+from kvmgen.render._pci import address_element
 from kvmgen.render._xml import Element, el, when
 
 
