@@ -46,8 +46,8 @@ class FilterRef:
 class GuestInterface:
     """A NIC. Exactly one of ``network`` (the inventory's name) and ``bridge`` is set.
 
-    ``name`` is the name inside the guest. ``pci`` is a pinned (bus, slot, function);
-    `kvmgen.model.pci` derives the others. ``allowed`` are the segments beyond the guest's own addresses that it may use as a source.
+    ``name`` is the name inside the guest. ``pci`` is a pinned (bus, slot, function); `kvmgen.model.pci`
+    derives the others. ``allowed`` are segments beyond the guest's own addresses that it may use as a source.
     """
 
     name: str
