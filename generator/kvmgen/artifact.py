@@ -26,18 +26,27 @@ APPLY_ORDER = tuple(Kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A disk that must be there before a domain can start: a path, or POOL/VOLUME; ``size`` is in KiB, if known."""
+
+    source: str
+    format: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Defines:
     """The libvirt object that a file defines.
 
-    ``needs`` names the objects of the same kind that must exist before (an nwfilter's references); ``images`` are the
-    disks of a domain that must be there before it can start, each in libvirt's words.
+    ``needs`` names the objects of the same kind that must exist before (an nwfilter's references); ``images`` are a
+    domain's disks.
     """
 
     name: str
     uuid: str
     autostart: bool | None = None
     needs: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

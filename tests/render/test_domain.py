@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from kvmgen.artifact import Defines, Kind
+from kvmgen.artifact import Defines, Image, Kind
 from kvmgen.model.guest import FilterRef, Guest
 from kvmgen.model.network import Portgroup
 from kvmgen.model.platform import Platform
@@ -47,7 +47,8 @@ def test_artifact() -> None:
     (artifact,) = render(view(networks=(lan,), guests=(living,)))
     assert artifact.path == "libvirt/domains/web01.xml"
     assert artifact.kind is Kind.DOMAIN
-    assert artifact.defines == Defines(name="web01", uuid=living.uuid, autostart=False, images=("p/a", "/b", "/c"))
+    images = (Image(source="p/a", format="qcow2"), Image(source="/b", format="qcow2"), Image(source="/c", format="qcow2"))
+    assert artifact.defines == Defines(name="web01", uuid=living.uuid, autostart=False, images=images)
     assert "<source network='default'/>" in artifact.text
 
 

@@ -181,6 +181,7 @@ def _disk(context: Context, target: str, data: Data, origin: Origin, chipset: st
         volume=data.get("volume"),
         pool=data.get("pool", default["pool"]) if "volume" in data else None,
         format=data.get("format") or ("raw" if raw else "qcow2"),
+        size=memory(data["size"]) if "size" in data else None,
         cache=data.get("cache"),
         io=data.get("io"),
         discard=data.get("discard"),

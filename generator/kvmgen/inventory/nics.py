@@ -116,10 +116,10 @@ def _filterref(
     variables: Mapping[str, frozenset[str]],
 ) -> FilterRef | None:
     if "filter" not in data:
-        word = data.get("anti-spoofing") or _default_word(own)
-        if word == "addresses" and not own.addresses:
+        word = data.get("anti-spoofing") or _default_word(own, allowed)
+        if word == "addresses" and not (own.addresses or allowed):
             message = "anti-spoofing by addresses needs to know them, and the interface has none"
-            hint = "Give `addresses`, or write `anti-spoofing: dhcp` or `mac`."
+            hint = "Give `addresses` or `allowed-addresses`, or write `anti-spoofing: dhcp` or `mac`."
             context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint)
             return None
         return anti_spoofing(word, mac, own.addresses, allowed)
@@ -130,10 +130,10 @@ def _filterref(
     return _own_filter(context, data["filter"], origin.at("filter"), mac, own, allowed, variables)
 
 
-def _default_word(own: Addressing) -> str:
-    if own.addresses:
-        return "addresses"
-    return "dhcp" if own.dhcp4 else "mac"
+def _default_word(own: Addressing, allowed: tuple[Network, ...]) -> str:
+    if own.dhcp4:
+        return "dhcp"
+    return "addresses" if own.addresses or allowed else "mac"
 
 
 def _own_filter(
@@ -151,13 +151,9 @@ def _own_filter(
         context.no_reference(place, "filter", name, {*variables, *BUILT_IN_FILTERS})
         return None
     used = variables[name]
-    known: dict[str, tuple[str, ...]] = {}
-    if own.addresses:
-        known = {key: value for key, value in known_parameters(mac, own.addresses, allowed) if key in used}
-    elif "IP" in used and "IP" not in given:
-        known = {"CTRL_IP_LEARNING": ("dhcp",)}
-    if "IP" in known:
-        known["CTRL_IP_LEARNING"] = ("none",)
+    known = {key: values for key, values in known_parameters(mac, own.addresses, allowed) if key in used}
+    if "IP" in used:
+        known["CTRL_IP_LEARNING"] = ("none",) if "IP" in known or "IP" in given else ("dhcp",)
     for key, value in given.items():
         known[key] = tuple(value) if isinstance(value, list) else (value,)
     return FilterRef(filter=name, parameters=tuple(sorted(known.items())))

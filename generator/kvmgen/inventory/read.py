@@ -25,6 +25,8 @@ FOLDERS = {"hosts": "host", "networks": "network", "guests": "guest", "filters":
 SITE_FILE = "site.yaml"
 _FILES_A_PROCESS = 250
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_FILTER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+"""libvirt's own schema wants an XML name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +146,9 @@ def _objects(root: Path, folder: str, kind: str, diagnostics: list[Diagnostic]) 
         if suffix != ".yaml" or not entry.is_file():
             hint = f"Objects stand in {folder}/NAME.yaml: rename, move or remove it."
             diagnostics.append(_stray(STRAY_FILE, file, "nothing reads this", hint))
-        elif not _NAME.fullmatch(stem):
-            hint = "Use letters, digits, dash, dot and underscore, 63 at most, a letter or digit first."
+        elif not (_FILTER_NAME if kind == "filter" else _NAME).fullmatch(stem):
+            first = "a letter" if kind == "filter" else "a letter or digit"
+            hint = f"Use letters, digits, dash, dot and underscore, 63 at most, {first} first."
             diagnostics.append(_stray(BAD_NAME, file, f"{stem!r} can't be the name of a {kind}", hint))
         else:
             yield _File(kind, stem, file)

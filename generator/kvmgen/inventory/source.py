@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -37,6 +37,11 @@ _CONSTANTS = {
 _INT = re.compile(r"[-+]?[0-9]+")
 _OTHER_INT = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LARGEST = 2**63
+_TAG = re.compile(r"(?:^|[\s\[{,:])!", re.MULTILINE)
+_NOT_TEXT = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What YAML doesn't allow, a byte order mark within the text, and the line breaks that only YAML 1.1 knows."""
 _NUMBER_STARTS = frozenset("+-.0123456789")
 
 
@@ -102,15 +107,13 @@ def _at_start(file: str, message: str, hint: str) -> Diagnostic:
 def parse(source: Source) -> tuple[Any, list[Diagnostic]]:
     """The plain data of a file and what is wrong with its YAML. The data counts only where nothing is."""
     text = source.text
-    refused = _too_deep(text) or _directive(text)
+    refused = _not_text(text) or _too_much(text) or _directive(text)
     if refused:
         return None, [_diagnostic(source, REFUSED_YAML, *refused)]
     try:
         node = yaml.compose(text, Loader=yaml.CBaseLoader)
     except yaml.MarkedYAMLError as error:
         return None, [_syntax_error(source, error)]
-    except (yaml.YAMLError, ValueError) as error:
-        return None, [_diagnostic(source, NOT_YAML, _first_line(error), "Remove what isn't text.", Position(1, 1))]
     if node is None:
         return None, []
     try:
@@ -134,7 +137,7 @@ def _plain(node: yaml.Node) -> Any:
         return [_plain(item) for item in node.value]
     result: dict[str, Any] = {}
     for key, value in node.value:
-        if type(key) is not yaml.ScalarNode or key.value in result or key.value == "<<":
+        if type(key) is not yaml.ScalarNode or key.value in result or not (key.style or _is_word(key.value)):
             raise _NotPlainError
         result[key.value] = _plain(value)
     return result
@@ -147,17 +150,41 @@ def _scalar(text: str) -> Any:
     if text[0] not in _NUMBER_STARTS:
         return text
     if _INT.fullmatch(text):
-        return int(text) if len(text) < 40 else text
+        return _bounded(int(text) if len(text) < 40 else _LARGEST)
     if _OTHER_INT.fullmatch(text):
-        return int(text, 0)
-    return float(text) if _FLOAT.fullmatch(text) else text
+        return _bounded(int(text, 0))
+    if _FLOAT.fullmatch(text):
+        number = _bounded(float(text))
+        return int(number) if number.is_integer() else number
+    if _NOT_FINITE.fullmatch(text):
+        raise _NotPlainError
+    return text
+
+
+Number = TypeVar("Number", int, float)
+
+
+def _bounded(number: Number) -> Number:
+    """A number that every reader of the data can hold; nothing in an inventory is larger."""
+    if abs(number) >= _LARGEST:
+        raise _NotPlainError
+    return number
+
+
+def _is_word(text: str) -> bool:
+    """Whether a plain key is a string by YAML 1.2, and not a merge key."""
+    return text != "<<" and text not in _CONSTANTS and (text[0] not in _NUMBER_STARTS or _scalar(text) is text)
 
 
 def _problems(source: Source, node: yaml.Node) -> Iterator[Diagnostic]:
     """Everything in a document that is refused, in document order."""
     if node.tag not in _PLAIN_TAGS:
         yield _refuse(source, node, f"the tag {node.tag!r} is not used in an inventory", "Remove the tag.")
-    if isinstance(node, yaml.SequenceNode):
+    if isinstance(node, yaml.ScalarNode):
+        if not node.style and _is_out_of_bounds(node.value):
+            hint = "Write it in quotes if it isn't meant as a number."
+            yield _refuse(source, node, "the number is beyond what an inventory can hold", hint)
+    elif isinstance(node, yaml.SequenceNode):
         for item in node.value:
             yield from _problems(source, item)
     elif isinstance(node, yaml.MappingNode):
@@ -167,6 +194,14 @@ def _problems(source: Source, node: yaml.Node) -> Iterator[Diagnostic]:
             yield from _problems(source, value)
 
 
+def _is_out_of_bounds(text: str) -> bool:
+    try:
+        _scalar(text)
+    except _NotPlainError:
+        return True
+    return False
+
+
 def _key_problems(source: Source, key: yaml.Node, seen: dict[str, Position]) -> Iterator[Diagnostic]:
     if not isinstance(key, yaml.ScalarNode):
         yield _refuse(source, key, "a key must be a single word", "Write the key as a string.")
@@ -174,6 +209,8 @@ def _key_problems(source: Source, key: yaml.Node, seen: dict[str, Position]) -> 
     position = _position_of(key)
     if key.value == "<<" and not key.style:
         yield _refuse(source, key, "merge keys are not part of YAML 1.2", "Use a profile or the site's defaults.")
+    elif not key.style and (_is_out_of_bounds(key.value) or not _is_word(key.value)):
+        yield _refuse(source, key, f"the key {key.value!r} is not a string", "Write it in quotes.")
     elif key.value in seen:
         first = seen[key.value]
         message = f"the key {key.value!r} stands here again; it stands first in line {first.line}"
@@ -198,15 +235,22 @@ def _syntax_error(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     mark = error.problem_mark or error.context_mark
     position = Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)
     message = " ".join(filter(None, (error.context, error.problem))) or "not valid YAML"
-    hint = "Indent with spaces." if "\\t" in message else "Correct the YAML here, or a little before."
+    lines = source.text.splitlines()[position.line - 1 : position.line]
+    at_tab = any(line[position.column - 1 : position.column] == "\t" for line in lines)
+    hint = "Indent with spaces." if at_tab else "Correct the YAML here, or a little before."
     return _diagnostic(source, NOT_YAML, message, hint, position)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
-
-
 Refusal = tuple[str, str, Position]
+
+
+def _not_text(text: str) -> Refusal | None:
+    found = _NOT_TEXT.search(text)
+    if found is None:
+        return None
+    lines = f"{text[: found.start()]}|".splitlines()
+    position = Position(len(lines), len(lines[-1]))
+    return f"the character U+{ord(found[0]):04X} is not used in an inventory", "Remove it.", position
 
 
 def _directive(text: str) -> Refusal | None:
@@ -220,10 +264,10 @@ def _directive(text: str) -> Refusal | None:
     return None
 
 
-def _too_deep(text: str) -> Refusal | None:
-    """Refuse what would exhaust a recursive reader: nesting and aliases beyond any inventory's use."""
-    openings = text.count("[") + text.count("{") + text.count("- ") + text.count("-\n")
-    if "*" not in text and openings <= MAX_DEPTH and len(text) < 20_000:
+def _too_much(text: str) -> Refusal | None:
+    """Refuse what a node no longer shows, or what would exhaust a recursive reader: tags, aliases and deep nesting."""
+    openings = sum(map(text.count, ("[", "{", "- ", "-\n", "? ", "?\n")))
+    if "*" not in text and openings <= MAX_DEPTH and " " * MAX_DEPTH not in text and not _TAG.search(text):
         return None
     depth = aliases = 0
     try:
@@ -231,10 +275,13 @@ def _too_deep(text: str) -> Refusal | None:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             aliases += isinstance(event, yaml.AliasEvent)
-            if depth > MAX_DEPTH or aliases:
+            tag = getattr(event, "tag", None)
+            if depth > MAX_DEPTH or aliases or tag:
                 mark = event.start_mark
                 assert mark is not None, "the parser knows where it is"
                 position = Position(mark.line + 1, mark.column + 1)
+                if tag:
+                    return f"the tag {tag!r} is not used in an inventory", "Remove the tag.", position
                 if aliases:
                     return "aliases are not used in an inventory", "Write the value out, or use a profile.", position
                 return f"the nesting is deeper than {MAX_DEPTH} levels", "An inventory needs about eight.", position

@@ -14,6 +14,7 @@ class Disk:
     """A disk, cdrom or floppy under its target name.
 
     Exactly one of ``file``, ``dev`` and ``volume`` (with ``pool``) is set, or none for an empty cdrom or floppy.
+    ``size`` is what the image must hold, in KiB.
     """
 
     target: str
@@ -25,6 +26,7 @@ class Disk:
     volume: str | None = None
     pool: str | None = None
     format: str = "qcow2"
+    size: int | None = None
     cache: str | None = None
     io: str | None = None
     discard: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
-from kvmgen.artifact import APPLY_ORDER, Artifact, Defines
+from kvmgen.artifact import APPLY_ORDER, Artifact, Defines, Image
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -46,7 +46,14 @@ def _defines(defines: Defines) -> dict[str, Any]:
     if defines.needs:
         entry["needs"] = list(defines.needs)
     if defines.images:
-        entry["images"] = list(defines.images)
+        entry["images"] = [_image(image) for image in defines.images]
+    return entry
+
+
+def _image(image: Image) -> dict[str, Any]:
+    entry: dict[str, Any] = {"source": image.source, "format": image.format}
+    if image.size is not None:
+        entry["size"] = image.size * 1024
     return entry
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from kvmgen.artifact import Artifact, Defines, Kind
+from kvmgen.artifact import Artifact, Defines, Image, Kind
 from kvmgen.model.guest import Cpu, Disk, Firmware, Guest
 from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.platform import Platform
@@ -48,9 +48,10 @@ def render(view: HostView) -> Iterator[Artifact]:
         )
 
 
-def _image(disk: Disk) -> str | None:
-    """A path, or ``POOL/VOLUME``, which starts without a slash."""
-    return f"{disk.pool}/{disk.volume}" if disk.volume else disk.file or disk.dev
+def _image(disk: Disk) -> Image | None:
+    """A path, or ``POOL/VOLUME``, which starts without a slash; nothing for an empty drive."""
+    source = f"{disk.pool}/{disk.volume}" if disk.volume else disk.file or disk.dev
+    return Image(source=source, format=disk.format, size=disk.size) if source else None
 
 
 def domain_xml(guest: Guest, networks: Mapping[str, VirtualNetwork], platform: Platform) -> str:

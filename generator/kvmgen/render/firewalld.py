@@ -7,7 +7,7 @@ files hold no secret, so that they are readable here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kvmgen.artifact import Artifact, Kind
 from kvmgen.model.host import DirectChain, DirectRule, Firewall, Node, Zone
@@ -44,7 +44,7 @@ def _direct(firewall: Firewall) -> str:
             f"<!-- {_comment(made_from(firewall.origin))} -->\n",
             "<direct>\n",
             *map(_chain, firewall.chains),
-            *map(_rule, firewall.rules),
+            *_rules(firewall.rules),
             "</direct>\n",
         )
     )
@@ -54,11 +54,20 @@ def _chain(chain: DirectChain) -> str:
     return f"  <chain ipv='{chain.family}' table='{chain.table}' chain='{escape(chain.chain)}'/>\n"
 
 
+def _rules(rules: Iterable[DirectRule]) -> Iterator[str]:
+    """The rules, with the reason of derived ones before the first that it is the reason of."""
+    why = None
+    for rule in rules:
+        if rule.why is not None and rule.why != why:
+            yield f"  <!-- {_comment(rule.why)} -->\n"
+        why = rule.why
+        yield _rule(rule)
+
+
 def _rule(rule: DirectRule) -> str:
     """A rule on one line: firewalld splits its text into arguments as a shell would."""
     where = f"ipv='{rule.family}' table='{rule.table}' chain='{escape(rule.chain)}' priority='{rule.priority}'"
-    why = "" if rule.why is None else f"  <!-- {_comment(rule.why)} -->\n"
-    return f"{why}  <rule {where}>{escape(rule.rule)}</rule>\n"
+    return f"  <rule {where}>{escape(rule.rule)}</rule>\n"
 
 
 def _comment(text: str) -> str:

@@ -1,0 +1,301 @@
+"""A host of the example site in the laboratory: the files that were compiled for it, loaded as an applier loads them.
+
+Its guests are namespaces, each bound to the very filter and parameters that its compiled domain names.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import socket
+import struct
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from xml.etree.ElementTree import Element, fromstring
+
+from kvmgen.artifact import Kind
+from kvmgen.model.guest import Guest
+from kvmgen.model.host import Host
+from kvmgen.model.site import HostView, views
+from kvmgen.pipeline import host_texts, load
+from kvmgen.render import render
+from tests.lab import frames
+from tests.lab.guest import LabGuest
+from tests.lab.host import Backend, LabError, LabHost
+from tests.lab.netns import Node, open_socket
+from tests.lab.probe import Probe, Wire
+
+INVENTORY = Path(__file__).parents[2] / "inventory"
+FIREWALLD = "etc/firewalld/"
+# libvirt's parser knows ARP masks, its schema doesn't.
+BEYOND_LIBVIRTS_SCHEMA = "kvmgen-arp-segments"
+FORWARDING = "3"
+ROUND_WAIT = 0.3
+DHCP_PATIENCE = 8.0
+"""Seconds; dnsmasq pings an address for three before it offers it."""
+
+Sent = Mapping[str, tuple[bytes, bool]]
+"""Frames by what they are, and whether they must arrive."""
+
+
+# -- what was compiled -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """One host's folder: its files by their paths, and the paths by their kind in the order of the manifest."""
+
+    host: Host
+    guests: Mapping[str, Guest]
+    texts: Mapping[str, str]
+
+    def of_kind(self, kind: Kind) -> list[str]:
+        """The paths of one kind, in the order in which they are applied."""
+        files = json.loads(self.texts["manifest.json"])["files"]
+        return [file["path"] for file in files if file["kind"] == kind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nic:
+    """A guest's NIC, as its compiled domain has it."""
+
+    mac: str
+    bridge: str
+    filter: str | None
+    parameters: Mapping[str, Sequence[str]]
+
+
+@cache
+def _views() -> Mapping[str, HostView]:
+    result = load(INVENTORY)
+    assert result.site is not None, result.diagnostics
+    assert result.is_good, result.diagnostics
+    return {view.host.name: view for view in views(result.site)}
+
+
+@cache
+def compiled(host: str) -> Compiled:
+    """What the compiler makes of the example inventory for one host."""
+    view = _views()[host]
+    guests = {guest.name: guest for guest in view.guests}
+    return Compiled(host=view.host, guests=guests, texts=host_texts(view, render(view)))
+
+
+def nic_of(files: Compiled, guest: str, mac: str) -> Nic:
+    """The NIC with this MAC."""
+    domain = fromstring(files.texts[f"libvirt/domains/{guest}.xml"])
+    (found,) = (nic for nic in domain.iter("interface") if _attribute(nic, "mac", "address") == mac)
+    reference = found.find("filterref")
+    parameters: dict[str, list[str]] = {}
+    for parameter in () if reference is None else reference.findall("parameter"):
+        parameters.setdefault(parameter.attrib["name"], []).append(parameter.attrib["value"])
+    name = None if reference is None else reference.attrib["filter"]
+    return Nic(mac=mac, bridge=_bridge_of(files, found), filter=name, parameters=parameters)
+
+
+def _bridge_of(files: Compiled, nic: Element) -> str:
+    if nic.attrib["type"] == "bridge":
+        return _attribute(nic, "source", "bridge")
+    networks = (fromstring(files.texts[path]) for path in files.of_kind(Kind.NETWORK))
+    (network,) = (found for found in networks if found.findtext("name") == _attribute(nic, "source", "network"))
+    return _attribute(network, "bridge", "name")
+
+
+def _attribute(parent: Element, tag: str, name: str) -> str:
+    found = parent.find(tag)
+    assert found is not None
+    return found.attrib[name]
+
+
+# -- a host with its files loaded --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def running(name: str, backend: Backend = "iptables", networks: Sequence[str] = ()) -> Iterator[LabHost]:
+    """The host with its kernel settings, bridges, packet filter and nwfilters, and with the named networks started.
+
+    el7's firewalld knows no backend but iptables.
+    """
+    files = compiled(name)
+    with LabHost(name) as lab:
+        apply_sysctl(lab, "".join(files.texts[path] for path in files.of_kind(Kind.SYSCTL)))
+        for bridge in files.host.bridges:
+            lab.add_bridge(bridge.name, [str(address) for address in bridge.addressing.addresses])
+        _load_packet_filter(lab, files, backend)
+        lab.start_libvirtd()
+        for path in (f"libvirt/networks/{network}.xml" for network in networks):
+            lab.virsh_with("net-define", files.texts[path], "--validate")
+            lab.virsh("net-start", fromstring(files.texts[path]).findtext("name") or "")
+        for path in files.of_kind(Kind.NWFILTER):
+            validate = () if Path(path).stem == BEYOND_LIBVIRTS_SCHEMA else ("--validate",)
+            lab.virsh_with("nwfilter-define", files.texts[path], *validate)
+        yield lab
+
+
+def apply_sysctl(lab: LabHost, text: str, netns: str | None = None) -> None:
+    """Set what a sysctl file says about the network; the rest belongs to the machine that runs the tests."""
+    lines = [line for line in text.splitlines() if line.startswith("net.")]
+    if lines:
+        lab.run("sysctl", "-q", "-p", "-", input="\n".join([*lines, ""]), netns=netns)
+
+
+def load_iptables(lab: LabHost, texts: Mapping[str, str], folder: str = "", netns: str | None = None) -> None:
+    """Load the files of el6's iptables services, where there are any."""
+    for family in ("iptables", "ip6tables"):
+        if (path := f"{folder}etc/sysconfig/{family}") in texts:
+            lab.run(f"{family}-restore", input=texts[path], netns=netns)
+
+
+def _load_packet_filter(lab: LabHost, files: Compiled, backend: Backend) -> None:
+    load_iptables(lab, files.texts)
+    own = {path.removeprefix(FIREWALLD): text for path, text in files.texts.items() if path.startswith(FIREWALLD)}
+    if not own:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for path, text in own.items():
+            target = Path(folder, path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        assert lab.start_firewalld(Path(folder), backend) == "running", lab.log("firewalld")
+
+
+# -- guests and what is outside ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def guest_of(lab: LabHost, name: str, interface: str = "eth0", gateways: Sequence[str] = ()) -> Iterator[LabGuest]:
+    """A guest on its bridge with its addresses, its filter bound."""
+    files = compiled(lab.name)
+    guest = files.guests[name]
+    (meant,) = (nic for nic in guest.interfaces if nic.name == interface)
+    nic = nic_of(files, name, meant.mac)
+    addresses = [str(address) for address in meant.addressing.addresses]
+    with LabGuest(
+        lab,
+        name,
+        tap=f"vnet-{name}",
+        mac=nic.mac,
+        bridge=nic.bridge,
+        addresses=addresses,
+        gateways=gateways,
+        owner_uuid=guest.uuid,
+    ) as started:
+        _keep_to_own_link_local(started)
+        if nic.filter is not None:
+            started.bind_filter(nic.filter, nic.parameters)
+        wait_until_forwarding(lab, started.tap)
+        yield started
+
+
+def _keep_to_own_link_local(guest: LabGuest) -> None:
+    """A guest that was given a link-local address doesn't use the one that its kernel derives."""
+    if any(address.startswith("fe80:") for address in guest.addresses):
+        guest.run("ip", "address", "delete", f"{guest.link_local}/64", "dev", guest.interface)
+
+
+def wait_until_forwarding(lab: LabHost, tap: str, patience: float = 10.0) -> None:
+    """Wait for spanning tree, which keeps a new port silent for a while."""
+    deadline = time.monotonic() + patience
+    while lab.run("cat", f"/sys/class/net/{tap}/brport/state").stdout.strip() != FORWARDING:
+        if time.monotonic() > deadline:
+            raise LabError(f"{tap} isn't forwarding after {patience} s")
+        time.sleep(0.05)
+
+
+def outside(lab: LabHost, port: str, bridge: str, addresses: Sequence[str]) -> LabGuest:
+    """A machine behind one of the host's NICs."""
+    mac = f"52:54:00:ff:ff:{len(port):02x}"
+    return LabGuest(lab, f"behind-{port}", tap=port, mac=mac, bridge=bridge, addresses=addresses)
+
+
+# -- traffic -----------------------------------------------------------------------------------------------------------
+
+
+def wrong(sender: LabGuest, receiver: Node, sent: Sent, receiver_interface: str = "eth0") -> dict[str, str]:
+    """The frames that did not fare as they must."""
+    with Probe(sender, receiver, receiver_interface=receiver_interface) as probe:
+        arrived = probe.arrivals([frame for frame, _ in sent.values()], ROUND_WAIT)
+    told = {True: "arrives", False: "is stopped"}
+    fared = zip(sent.items(), arrived, strict=True)
+    return {name: told[passed] for (name, (_, wanted)), passed in fared if passed is not wanted}
+
+
+@contextmanager
+def listening(node: Node, port: int) -> Iterator[None]:
+    """A TCP service on every address of a node."""
+    with open_socket(node, socket.AF_INET6, socket.SOCK_STREAM) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind(("::", port))
+        server.listen(16)
+        yield
+
+
+def udp_answered(client: LabGuest, server: LabGuest, address: str, port: int) -> bool:
+    """Whether a question over UDP gets its answer, as DNS has it."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with server.udp_listen(port, family) as service, open_socket(client, family, socket.SOCK_DGRAM) as asking:
+        for end in (service, asking):
+            end.settimeout(ROUND_WAIT)
+        try:
+            asking.sendto(b"question", (address, port))
+            question, asker = service.recvfrom(64)
+            service.sendto(b"answer", asker)
+            return (question, asking.recv(64)) == (b"question", b"answer")
+        except TimeoutError:
+            return False
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ECONNREFUSED):
+                raise
+            return False
+
+
+# -- a DHCP client -----------------------------------------------------------------------------------------------------
+
+OFFER, REQUEST, ACKNOWLEDGEMENT = 2, 3, 5
+_MESSAGE_TYPE = b"\x63\x82\x53\x63\x35\x01"
+
+
+def take_lease(guest: LabGuest) -> str:
+    """Get an address from the segment's DHCP server and give it to the guest's interface; returns the address."""
+    with Wire(guest) as wire:
+        wire.send(frames.dhcp_discover(guest.mac))
+        offer = _hear(wire, OFFER)
+        address, server = socket.inet_ntoa(offer[16:20]), _option(offer, 54)
+        wire.send(_dhcp_request(guest.mac, offer[16:20], server))
+        _hear(wire, ACKNOWLEDGEMENT)
+    length = _option(offer, 1)
+    prefix = int.from_bytes(length, "big").bit_count()
+    guest.run("ip", "address", "add", f"{address}/{prefix}", "dev", guest.interface)
+    return address
+
+
+def _hear(wire: Wire, kind: int) -> bytes:
+    """The BOOTP message of a DHCP answer."""
+    heard = wire.hears(lambda frame: _MESSAGE_TYPE + bytes([kind]) in frame, DHCP_PATIENCE)
+    if heard is None:
+        raise LabError(f"no DHCP server answered with a message of type {kind}")
+    seen = frames.read(heard)
+    assert seen is not None
+    return seen.payload[8:]
+
+
+def _option(message: bytes, code: int) -> bytes:
+    at = 240
+    while message[at] != code:
+        at += 2 + message[at + 1] if message[at] else 1
+    return message[at + 2 : at + 2 + message[at + 1]]
+
+
+def _dhcp_request(mac: str, address: bytes, server: bytes) -> bytes:
+    ends = frames.Ends(
+        source_mac=mac, target_mac=frames.BROADCAST, source_ip="0.0.0.0", target_ip="255.255.255.255"
+    )
+    fixed = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x6B766D67, 0, 0x8000) + bytes(16) + frames.mac_bytes(mac).ljust(208, b"\0")
+    options = _MESSAGE_TYPE + bytes([REQUEST]) + b"\x36\x04" + server + b"\x32\x04" + address + b"\xff"
+    return frames.udp(ends, 67, 68, fixed + options)
