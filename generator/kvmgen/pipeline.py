@@ -123,7 +123,7 @@ def _plan(
         result.plan.add(part)
     if host is None and result.site is not None:
         result.plan.add(plan_gone_hosts(output, result.site.hosts))
-    result.diagnostics += result.plan.problems
+    result.diagnostics += dict.fromkeys(result.plan.problems)
 
 
 def _plan_view(output: Path, to_stage: bool, view: HostView) -> Plan:

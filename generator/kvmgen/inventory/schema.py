@@ -96,38 +96,46 @@ def _telling_validator(kind: str) -> Any:
         if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", wanted), instance):
             yield ValidationError(f"{instance!r} does not match")
 
-    resources = [(_uri(name), DRAFT202012.create_resource(load(name))) for name in (*KINDS, "common")]
+    resources = [(_uri(name), DRAFT202012.create_resource(_without_dialect(name))) for name in (*KINDS, "common")]
     registry: Any = Registry().with_resources(resources)
     validator: Any = extend(Draft202012Validator, {"pattern": pattern})  # type: ignore[no-untyped-call] # untyped stub
     return validator({"$ref": _uri(kind)}, registry=registry)
+
+
+def _without_dialect(name: str) -> dict[str, Any]:
+    """A schema without its ``$schema``, at which jsonschema would take up its own understanding of patterns again."""
+    return {key: value for key, value in load(name).items() if key != "$schema"}
 
 
 def validate(kind: str, data: Any, file: str) -> list[Diagnostic]:
     """What a document says that its kind's schema doesn't allow."""
     if _fast_validator(kind).is_valid(data):
         return []
-    errors = [_meant(error) for error in _telling_validator(kind).iter_errors(data)]
+    errors = (meant for error in _telling_validator(kind).iter_errors(data) for meant in _meant(error))
     told = [diagnostic for error in errors for diagnostic in _tell(error, Origin(file))]
     return told or [_wrong(Origin(file), "the document isn't valid", "Compare it with its schema.")]
 
 
-def _meant(error: ValidationError) -> ValidationError:
-    """For alternatives, the error inside the branch that was meant: the one whose type fits."""
-    while error.validator in ("oneOf", "anyOf") and error.context:
-        by_branch: dict[Any, list[ValidationError]] = {}
-        for inner in error.context:
-            by_branch.setdefault(inner.schema_path[0], []).append(inner)
-        fitting = [inner for inner in by_branch.values() if not _wrong_type(inner)]
-        if not fitting:
-            return error
-        error = min(fitting, key=len)[0]
-    return error
+def _meant(error: ValidationError) -> Iterator[ValidationError]:
+    """For alternatives, the errors inside the branch that was meant: the one whose type fits."""
+    if error.validator not in ("oneOf", "anyOf") or not error.context:
+        yield error
+        return
+    by_branch: dict[Any, list[ValidationError]] = {}
+    for inner in error.context:
+        by_branch.setdefault(inner.schema_path[0], []).append(inner)
+    fitting = [inner for inner in by_branch.values() if not _wrong_type(inner, len(error.absolute_path))]
+    if not fitting:
+        yield error
+        return
+    for inner in min(fitting, key=len):
+        yield from _meant(inner)
 
 
-def _wrong_type(errors: list[ValidationError]) -> bool:
-    parent_depth = min(len(error.absolute_path) for error in errors)
+def _wrong_type(errors: list[ValidationError], depth: int) -> bool:
+    """Whether a branch wants a value of another type than the one at ``depth``."""
     return any(
-        len(error.absolute_path) == parent_depth
+        len(error.absolute_path) == depth
         and (error.validator == "type" or (error.validator == "enum" and not isinstance(error.instance, str)))
         for error in errors
     )

@@ -39,7 +39,7 @@ _OTHER_INT = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LARGEST = 2**63
-_TAG = re.compile(r"(?:^|[\s\[{,:])!", re.MULTILINE)
+_PROPERTY = re.compile(r"(?:^|[\s\[{,:])[!&]", re.MULTILINE)
 _NOT_TEXT = re.compile("[^\t\n\r -~\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 """What YAML doesn't allow, a byte order mark within the text, and the line breaks that only YAML 1.1 knows."""
 _NUMBER_STARTS = frozenset("+-.0123456789")
@@ -223,8 +223,10 @@ def _refuse(source: Source, node: yaml.Node, message: str, hint: str) -> Diagnos
     return _diagnostic(source, REFUSED_YAML, message, hint, _position_of(node))
 
 
-def _position_of(node: yaml.Node) -> Position:
-    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
+def _position_of(part: yaml.Node | yaml.Event) -> Position:
+    mark = part.start_mark
+    assert mark is not None, "the parser knows where it is"
+    return Position(mark.line + 1, mark.column + 1)
 
 
 def _diagnostic(source: Source, rule: Rule, message: str, hint: str, position: Position) -> Diagnostic:
@@ -265,26 +267,32 @@ def _directive(text: str) -> Refusal | None:
 
 
 def _too_much(text: str) -> Refusal | None:
-    """Refuse what a node no longer shows, or what would exhaust a recursive reader: tags, aliases and deep nesting."""
+    """Refuse what a node no longer shows, or what would exhaust a recursive reader.
+
+    These are tags, anchors, aliases and deep nesting. Most texts have too few characters of theirs to be looked at.
+    """
     openings = sum(map(text.count, ("[", "{", "- ", "-\n", "? ", "?\n")))
-    if "*" not in text and openings <= MAX_DEPTH and " " * MAX_DEPTH not in text and not _TAG.search(text):
+    if "*" not in text and openings <= MAX_DEPTH and " " * MAX_DEPTH not in text and not _PROPERTY.search(text):
         return None
-    depth = aliases = 0
+    depth = 0
     try:
         for event in yaml.parse(text, Loader=yaml.CBaseLoader):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
-            aliases += isinstance(event, yaml.AliasEvent)
-            tag = getattr(event, "tag", None)
-            if depth > MAX_DEPTH or aliases or tag:
-                mark = event.start_mark
-                assert mark is not None, "the parser knows where it is"
-                position = Position(mark.line + 1, mark.column + 1)
-                if tag:
-                    return f"the tag {tag!r} is not used in an inventory", "Remove the tag.", position
-                if aliases:
-                    return "aliases are not used in an inventory", "Write the value out, or use a profile.", position
-                return f"the nesting is deeper than {MAX_DEPTH} levels", "An inventory needs about eight.", position
+            refused = _refused_event(event)
+            if depth > MAX_DEPTH:
+                refused = f"the nesting is deeper than {MAX_DEPTH} levels", "An inventory needs about eight."
+            if refused:
+                return *refused, _position_of(event)
     except yaml.YAMLError:
         return None
     return None
+
+
+def _refused_event(event: yaml.Event) -> tuple[str, str] | None:
+    tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
+    if tag:
+        return f"the tag {tag!r} is not used in an inventory", "Remove the tag."
+    if isinstance(event, yaml.AliasEvent):
+        return "aliases are not used in an inventory", "Write the value out, or use a profile."
+    return ("anchors are not used in an inventory", "Remove the anchor.") if anchor else None

@@ -36,16 +36,34 @@ def locked(root: Path) -> Iterator[Diagnostic | None]:
     except OSError as error:
         yield not_written(root, error)
         return
-    stage = root / _STAGE
+    try:
+        problem = _lock(root, descriptor)
+        if problem is None:
+            _remove_stage(root)
+        yield problem
+    finally:
+        if problem is None:
+            _remove_stage(root)
+        os.close(descriptor)
+
+
+def _lock(root: Path, descriptor: int) -> Diagnostic | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(stage, ignore_errors=True)
-        yield None
-        shutil.rmtree(stage, ignore_errors=True)
     except BlockingIOError:
-        yield Diagnostic(rule=BUSY, message=f"another build is writing {root}", hint="Wait for it to end.")
-    finally:
-        os.close(descriptor)
+        return Diagnostic(rule=BUSY, message=f"another build is writing {root}", hint="Wait for it to end.")
+    except OSError as error:
+        return not_written(root, error)
+    return None
+
+
+def _remove_stage(root: Path) -> None:
+    """Remove the stage; a link in its place, which would lead writing elsewhere, as well."""
+    stage = root / _STAGE
+    if stage.is_symlink():
+        with contextlib.suppress(OSError):
+            stage.unlink()
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def stage(root: Path, host: str, texts: Texts, plan: Plan) -> None:
@@ -79,12 +97,19 @@ def commit(root: Path, plan: Plan) -> Diagnostic | None:
     undo: list[Move] = []
     try:
         _take_places(root, plan, undo)
-    except OSError as error:
-        for source, target in reversed(undo):
-            os.replace(source, target)
-        return not_written(error.filename or root, error)
+    except BaseException as error:
+        _put_back(undo)
+        _remove_empty_folders(root, plan.write)
+        if isinstance(error, OSError):
+            return not_written(error.filename or root, error)
+        raise
     _remove_empty_folders(root, plan.remove)
     return None
+
+
+def _put_back(undo: list[Move]) -> None:
+    for source, target in reversed(undo):
+        os.replace(source, target)
 
 
 def _take_places(root: Path, plan: Plan, undo: list[Move]) -> None:

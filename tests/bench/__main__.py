@@ -1,0 +1,189 @@
+"""Time builds of synthetic sites side by side with a Jinja2 script: ``python -m tests.bench [--quick]``.
+
+Both run as processes of their own and write to the same memory file system, in turn, into folders made anew. Printed are
+medians of wall-clock seconds, the processor time of all processes of a run, and the largest sum of proportional memory
+(PSS) that its processes had together. It judges nothing: the targets stand beside the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.site import write_site
+
+HERE = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+SAMPLE = 0.02
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process and its children: seconds, and MiB where it was sampled."""
+
+    wall: float
+    cpu: float
+    memory: float
+
+
+def run(command: Sequence[str], *, sampled: bool = False) -> Run:
+    """Run a command to its end; sampling memory costs it a little time, so that isn't done while it counts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, process_group=0) as process:
+        memory = max(_samples(process), default=0.0) if sampled else 0.0
+        code = process.wait(timeout=600)
+    wall = time.perf_counter() - start
+    if code:
+        raise SystemExit(f"{' '.join(command)} ended with {code}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Run(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, memory)
+
+
+def _samples(process: subprocess.Popen[bytes]) -> Iterator[float]:
+    while process.poll() is None:
+        yield sum(_pss(pid) for pid in _family(process.pid)) / 1024
+        time.sleep(SAMPLE)
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for child in children:
+        yield from _family(int(child))
+
+
+def _pss(pid: int) -> int:
+    """A process's proportional share of memory in KiB; 0 where it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder in memory that is gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="kvmgen-bench-", dir=MEMORY if MEMORY.is_dir() else None))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@dataclass
+class Site:
+    """A synthetic site with the commands that are timed on it."""
+
+    folder: Path
+    guests: int
+
+    def __post_init__(self) -> None:
+        """Write the inventory."""
+        self.inventory = self.folder / f"inventory-{self.guests}"
+        self.output = self.folder / f"output-{self.guests}"
+        self.files = write_site(self.inventory, self.guests)
+
+    def kvmgen(self, *words: str) -> list[str]:
+        paths = ("--inventory", str(self.inventory), "--output", str(self.output))
+        return [sys.executable, "-m", "kvmgen", "build", *paths, *words]
+
+    @property
+    def jinja(self) -> list[str]:
+        return [sys.executable, str(HERE / "jinja_script.py"), str(self.inventory), str(self.output)]
+
+    def fresh(self, command: Sequence[str], *, sampled: bool = False) -> Run:
+        shutil.rmtree(self.output, ignore_errors=True)
+        return run(command, sampled=sampled)
+
+    def written(self) -> str:
+        files = [path for path in self.output.rglob("*") if path.is_file()]
+        return f"{len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.1f} MB"
+
+
+def in_turn(runs: int, *tasks: Callable[[], Run]) -> list[Run]:
+    """Each task so many times, in turn; the medians."""
+    rounds = [[task() for task in tasks] for _ in range(runs)]
+    return [
+        Run(*(statistics.median(values) for values in zip(*map(_figures, column), strict=True)))
+        for column in zip(*rounds, strict=True)
+    ]
+
+
+def _figures(one: Run) -> tuple[float, float, float]:
+    return one.wall, one.cpu, one.memory
+
+
+def show(what: str, figure: Run, ratio: str = "") -> None:
+    print(f"{what:44} {figure.wall:8.2f} s {figure.cpu:8.2f} s cpu   {ratio}")
+
+
+def beside_jinja(site: Site, runs: int) -> None:
+    print(f"\n{site.guests} guests, {site.files} inventory files, fresh output")
+    ours, theirs = in_turn(runs, lambda: site.fresh(site.kvmgen()), lambda: site.fresh(site.jinja))
+    site.fresh(site.kvmgen())
+    our_files = site.written()
+    site.fresh(site.jinja)
+    show(f"Jinja2 script ({site.written()})", theirs)
+    show(f"kvmgen build ({our_files})", ours, f"{ours.wall / theirs.wall:.2f} of the script's time (target 0.5)")
+
+
+def by_size(small: Site, large: Site, runs: int) -> None:
+    print(f"\nfrom {small.guests} to {large.guests} guests, fresh output")
+    few, many = in_turn(runs, lambda: small.fresh(small.kvmgen()), lambda: large.fresh(large.kvmgen()))
+    show(f"kvmgen build, {small.guests} guests", few)
+    show(f"kvmgen build, {large.guests} guests", many, f"{many.wall / few.wall:.2f} times (target 5.5)")
+    memory = large.fresh(large.kvmgen(), sampled=True).memory
+    print(f"{'  memory of all its processes, at most':44} {memory:8.0f} MiB  (target 500 MB)")
+
+
+def when_up_to_date(site: Site, runs: int) -> None:
+    print(f"\n{site.guests} guests, output up to date")
+    site.fresh(site.kvmgen())
+    again, check = in_turn(runs, lambda: run(site.kvmgen()), lambda: run(site.kvmgen("--check")))
+    show("kvmgen build", again)
+    show("kvmgen build --check", check, f"{check.wall / again.wall:.2f} of build (target: no slower)")
+
+
+def start_up(runs: int) -> None:
+    print("\nstart-up")
+    version = [sys.executable, "-m", "kvmgen", "--version"]
+    bare, ours = in_turn(runs, lambda: run([sys.executable, "-c", "pass"]), lambda: run(version))
+    show("python -c pass", bare)
+    show("kvmgen --version", ours, f"{ours.wall / bare.wall:.1f} times the bare interpreter")
+
+
+def main() -> None:
+    """Run the benchmark and print its figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a site of 200 guests, once: whether it still works")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each command (default: 5)")
+    words = parser.parse_args()
+    sizes, runs = ((200, 400), 1) if words.quick else ((2000, 10_000), words.runs)
+    print(f"{os.cpu_count()} processors, medians of {runs}")
+    with workplace() as folder:
+        sites = [Site(folder, guests) for guests in ((200, *sizes) if not words.quick else sizes)]
+        for site in sites[:-1]:
+            beside_jinja(site, runs)
+        by_size(*sites[-2:], runs)
+        when_up_to_date(sites[-2], runs)
+        start_up(runs)
+
+
+if __name__ == "__main__":
+    main()
