@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ("tests.lab.fixtures",)
+pytest_plugins = ("tests.lab.fixtures", "tests.real.site")

@@ -1,6 +1,6 @@
 """Time builds of synthetic sites side by side with a Jinja2 script: ``python -m tests.bench [--quick]``.
 
-Both run as processes of their own and write to the same memory file system, in turn, into folders made anew. Printed are
+Both run as processes of their own and write to the same memory file system, in turn, into folders made anew. Shown are
 medians of wall-clock seconds, the processor time of all processes of a run, and the largest sum of proportional memory
 (PSS) that its processes had together. It judges nothing: the targets stand beside the figures.
 """
@@ -180,7 +180,7 @@ def main() -> None:
         sites = [Site(folder, guests) for guests in ((200, *sizes) if not words.quick else sizes)]
         for site in sites[:-1]:
             beside_jinja(site, runs)
-        by_size(*sites[-2:], runs)
+        by_size(sites[-2], sites[-1], runs)
         when_up_to_date(sites[-2], runs)
         start_up(runs)
 

@@ -1,8 +1,8 @@
 """Synthetic sites: 20 guests a host, everything by counting, so that a site of one size is always the same.
 
 A host has a bond of two NICs, three VLANs, three bridges, and carries a NAT and an isolated network. A guest has two
-interfaces with addresses, two disks, and on both NICs a filter of six rules, one of five that the site shares. So 10,000
-guests are 10,508 files: guests, 500 hosts, two networks, five filters and the site.
+interfaces with addresses, two disks, and on both NICs a filter of six rules, one of five that the site shares. So
+10,000 guests are 10,508 files: guests, 500 hosts, two networks, five filters and the site.
 """
 
 from __future__ import annotations

@@ -73,11 +73,15 @@ def test_words_without_addresses() -> None:
         assert (found.filter, found.parameters) == ("kvmgen-anti-spoofing-mac", ())
 
 
+EVERY_VARIABLE = {"IP", "IP_SEGMENT", "IP_SEGMENT_MASK", "IPV6", "IPV6_MASK"}
+
+
 def test_known_parameters() -> None:
     """For a filter of the inventory's own: an address is learned from DHCP where none is known."""
-    none = dict(known_parameters(MAC, [], []))
+    none = known_parameters(MAC, [], [], EVERY_VARIABLE)
     assert none == {"CTRL_IP_LEARNING": ("dhcp",), "IPV6": (LINK_LOCAL,), "IPV6_MASK": ("128",)}
-    all_known = dict(known_parameters(MAC, [ip_interface(V4), ip_interface(V6)], [ip_network("172.16.12.0/24")]))
+    addresses, segments = [ip_interface(V4), ip_interface(V6)], [ip_network("172.16.12.0/24")]
+    all_known = known_parameters(MAC, addresses, segments, EVERY_VARIABLE)
     needed = used_variables(own_filters())["kvmgen-anti-spoofing-segments"]
     assert set(all_known) == needed - {"MAC"} | {"CTRL_IP_LEARNING"}
     assert all_known["CTRL_IP_LEARNING"] == ("none",)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import json
+import re
+import shutil
 import socket
 import struct
 import tempfile
@@ -17,11 +19,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from xml.etree.ElementTree import Element, fromstring
+from zlib import crc32
 
 from kvmgen.artifact import Kind
 from kvmgen.model.guest import Guest
 from kvmgen.model.host import Host
-from kvmgen.model.site import HostView, views
+from kvmgen.model.site import views
 from kvmgen.pipeline import host_texts, load
 from kvmgen.render import render
 from tests.lab import frames
@@ -71,17 +74,22 @@ class Nic:
 
 
 @cache
-def _views() -> Mapping[str, HostView]:
-    result = load(INVENTORY)
+def compiled(host: str, platform: str | None = None) -> Compiled:
+    """What the compiler makes of the example inventory for one host, or would if the host had another platform."""
+    if platform is None:
+        return _compile(INVENTORY, host)
+    with tempfile.TemporaryDirectory() as folder:
+        inventory = shutil.copytree(INVENTORY, Path(folder, "inventory"))
+        file = inventory / "hosts" / f"{host}.yaml"
+        file.write_text(re.sub(r"(?m)^platform: .*$", f"platform: {platform}", file.read_text()))
+        return _compile(inventory, host)
+
+
+def _compile(inventory: Path, host: str) -> Compiled:
+    result = load(inventory)
     assert result.site is not None, result.diagnostics
     assert result.is_good, result.diagnostics
-    return {view.host.name: view for view in views(result.site)}
-
-
-@cache
-def compiled(host: str) -> Compiled:
-    """What the compiler makes of the example inventory for one host."""
-    view = _views()[host]
+    (view,) = (view for view in views(result.site) if view.host.name == host)
     guests = {guest.name: guest for guest in view.guests}
     return Compiled(host=view.host, guests=guests, texts=host_texts(view, render(view)))
 
@@ -115,18 +123,23 @@ def _attribute(parent: Element, tag: str, name: str) -> str:
 # -- a host with its files loaded --------------------------------------------------------------------------------------
 
 
-@contextmanager
-def running(name: str, backend: Backend = "iptables", networks: Sequence[str] = ()) -> Iterator[LabHost]:
-    """The host with its kernel settings, bridges, packet filter and nwfilters, and with the named networks started.
+class ExampleHost(LabHost):
+    """A laboratory host that knows what was compiled for it."""
 
-    el7's firewalld knows no backend but iptables.
-    """
-    files = compiled(name)
-    with LabHost(name) as lab:
+    def __init__(self, files: Compiled) -> None:
+        super().__init__(files.host.name)
+        self.files = files
+
+
+@contextmanager
+def running(name: str, platform: str | None = None, networks: Sequence[str] = ()) -> Iterator[ExampleHost]:
+    """The host with its kernel settings, bridges, packet filter and nwfilters, and with the named networks started."""
+    files = compiled(name, platform)
+    with ExampleHost(files) as lab:
         apply_sysctl(lab, "".join(files.texts[path] for path in files.of_kind(Kind.SYSCTL)))
         for bridge in files.host.bridges:
             lab.add_bridge(bridge.name, [str(address) for address in bridge.addressing.addresses])
-        _load_packet_filter(lab, files, backend)
+        _load_packet_filter(lab)
         lab.start_libvirtd()
         for path in (f"libvirt/networks/{network}.xml" for network in networks):
             lab.virsh_with("net-define", files.texts[path], "--validate")
@@ -151,9 +164,11 @@ def load_iptables(lab: LabHost, texts: Mapping[str, str], folder: str = "", netn
             lab.run(f"{family}-restore", input=texts[path], netns=netns)
 
 
-def _load_packet_filter(lab: LabHost, files: Compiled, backend: Backend) -> None:
-    load_iptables(lab, files.texts)
-    own = {path.removeprefix(FIREWALLD): text for path, text in files.texts.items() if path.startswith(FIREWALLD)}
+def _load_packet_filter(lab: ExampleHost) -> None:
+    """The files of el6's iptables, or those of firewalld with the backend of its release."""
+    texts = lab.files.texts
+    load_iptables(lab, texts)
+    own = {path.removeprefix(FIREWALLD): text for path, text in texts.items() if path.startswith(FIREWALLD)}
     if not own:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -161,6 +176,7 @@ def _load_packet_filter(lab: LabHost, files: Compiled, backend: Backend) -> None
             target = Path(folder, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+        backend: Backend = "iptables" if lab.files.host.platform.major == 7 else "nftables"
         assert lab.start_firewalld(Path(folder), backend) == "running", lab.log("firewalld")
 
 
@@ -168,12 +184,11 @@ def _load_packet_filter(lab: LabHost, files: Compiled, backend: Backend) -> None
 
 
 @contextmanager
-def guest_of(lab: LabHost, name: str, interface: str = "eth0", gateways: Sequence[str] = ()) -> Iterator[LabGuest]:
-    """A guest on its bridge with its addresses, its filter bound."""
-    files = compiled(lab.name)
-    guest = files.guests[name]
-    (meant,) = (nic for nic in guest.interfaces if nic.name == interface)
-    nic = nic_of(files, name, meant.mac)
+def guest_of(lab: ExampleHost, name: str, gateways: Sequence[str] = ()) -> Iterator[LabGuest]:
+    """A guest on the bridge of its first NIC with its addresses, its filter bound."""
+    guest = lab.files.guests[name]
+    meant = guest.interfaces[0]
+    nic = nic_of(lab.files, name, meant.mac)
     addresses = [str(address) for address in meant.addressing.addresses]
     with LabGuest(
         lab,
@@ -209,7 +224,7 @@ def wait_until_forwarding(lab: LabHost, tap: str, patience: float = 10.0) -> Non
 
 def outside(lab: LabHost, port: str, bridge: str, addresses: Sequence[str]) -> LabGuest:
     """A machine behind one of the host's NICs."""
-    mac = f"52:54:00:ff:ff:{len(port):02x}"
+    mac = f"52:54:00:ff:ff:{crc32(port.encode()) & 0xFF:02x}"
     return LabGuest(lab, f"behind-{port}", tap=port, mac=mac, bridge=bridge, addresses=addresses)
 
 
@@ -293,9 +308,9 @@ def _option(message: bytes, code: int) -> bytes:
 
 
 def _dhcp_request(mac: str, address: bytes, server: bytes) -> bytes:
-    ends = frames.Ends(
-        source_mac=mac, target_mac=frames.BROADCAST, source_ip="0.0.0.0", target_ip="255.255.255.255"
+    ends = frames.Ends(source_mac=mac, target_mac=frames.BROADCAST, source_ip="0.0.0.0", target_ip="255.255.255.255")
+    fixed = (
+        struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x6B766D67, 0, 0x8000) + bytes(16) + frames.mac_bytes(mac).ljust(208, b"\0")
     )
-    fixed = struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x6B766D67, 0, 0x8000) + bytes(16) + frames.mac_bytes(mac).ljust(208, b"\0")
     options = _MESSAGE_TYPE + bytes([REQUEST]) + b"\x36\x04" + server + b"\x32\x04" + address + b"\xff"
     return frames.udp(ends, 67, 68, fixed + options)

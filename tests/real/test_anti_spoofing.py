@@ -254,7 +254,9 @@ def test_within_a_filter_of_ones_own(lab: LabHost) -> None:
         for n, addresses in enumerate((["192.0.2.21/24", "2001:db8::21/64"], ["192.0.2.22/24", "2001:db8::22/64"]))
     ]
     with pair[0] as guest, pair[1] as neighbour:
-        parameters = known_parameters(Mac(guest.mac), [*map(ip_interface, guest.addresses)], [])
+        used = {"IP", "IPV6", "IPV6_MASK"}
+        known = known_parameters(Mac(guest.mac), [*map(ip_interface, guest.addresses)], [], used)
+        parameters = tuple(sorted(known.items()))
         with held(guest, FilterRef(filter="web", parameters=parameters)):
             with guest.tcp_listen(22), guest.tcp_listen(80), neighbour.tcp_listen(22):
                 for mine, theirs in ((guest.ipv4, neighbour.ipv4), (guest.ipv6, neighbour.ipv6)):

@@ -10,9 +10,8 @@ import pytest
 
 from tests.lab import frames
 from tests.lab.guest import LabGuest
-from tests.lab.host import LabHost
 from tests.lab.probe import between
-from tests.real.packets import guest_of, listening, outside, running, take_lease, udp_answered, wrong
+from tests.real.packets import ExampleHost, guest_of, listening, outside, running, take_lease, udp_answered, wrong
 from tests.real.spoofing import sources
 
 pytestmark = pytest.mark.real
@@ -22,13 +21,13 @@ LEASE_PATIENCE = 15
 
 
 @pytest.fixture(scope="module")
-def lab() -> Iterator[LabHost]:
+def lab() -> Iterator[ExampleHost]:
     with running("kvm-cn3", networks=["default"]) as host:
         yield host
 
 
 @pytest.fixture(scope="module")
-def away(lab: LabHost) -> Iterator[LabGuest]:
+def away(lab: ExampleHost) -> Iterator[LabGuest]:
     addresses = ["192.168.201.1/24", "2001:db8:201::1/64"]
     with outside(lab, "eno1", "br0", addresses) as machine:
         yield machine
@@ -38,7 +37,7 @@ def away(lab: LabHost) -> Iterator[LabGuest]:
 
 
 @pytest.fixture(scope="module")
-def limit01(lab: LabHost) -> Iterator[LabGuest]:
+def limit01(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "limit01") as guest:
         yield guest
 
@@ -86,7 +85,7 @@ def test_limit_is_clean_as_well(limit01: LabGuest, away: LabGuest) -> None:
 
 
 @pytest.fixture(scope="module")
-def exercise01(lab: LabHost) -> Iterator[LabGuest]:
+def exercise01(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "exercise01") as guest:
         yield guest
 
@@ -133,7 +132,7 @@ def test_the_exercise_is_clean(exercise01: LabGuest, away: LabGuest) -> None:
 # -- system 4: an address from DHCP alone ------------------------------------------------------------------------------
 
 
-def test_only_the_lease_passes(lab: LabHost) -> None:
+def test_only_the_lease_passes(lab: ExampleHost) -> None:
     """libvirt's own dnsmasq gives the address; what the guest claimed before or claims beside it stays out."""
     claimed, other = "192.168.122.254", "192.168.122.253"
     with guest_of(lab, "clean01") as guest:

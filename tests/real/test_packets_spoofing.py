@@ -19,7 +19,10 @@ from tests.real.spoofing import ROUTER_ALERT, behind, sources
 pytestmark = pytest.mark.real
 
 SPOOFED_MAC = "52:54:00:de:ad:00"
-LAN = ["192.168.0.1/24", "192.168.73.1/24", "192.168.74.1/24", "fe80::1/64", "2001:db8:22::1/64", "2001:db8:2274::1/64"]
+LAN = [
+    *("192.168.0.1/24", "192.168.73.1/24", "192.168.74.1/24"),
+    *("fe80::1/64", "fe80:192:168:73::1/64", "2001:db8:22::1/64", "2001:db8:2274::1/64"),
+]
 
 ADDRESSES: Mapping[str, Mapping[str, bool]] = {
     "jp18": {"192.168.0.200": True, "192.168.0.201": False, "192.168.0.202": False, "192.168.0.1": False},
@@ -98,15 +101,16 @@ def test_its_own_mac_and_no_other(guests: Guests, name: str) -> None:
 def test_real_traffic(guests: Guests, name: str) -> None:
     """From every address of the guest's own, begun on either side, over ARP and neighbour discovery that must work."""
     guest, away = guests[name]
-    for text in guest.addresses:
-        address = text.partition("/")[0]
-        scope, others = ("%eth0", "fe80::1%eth0") if address.startswith("fe80") else ("", _neighbour(address))
-        assert away.ping(f"{address}{scope}").all_answered, f"to {address}"
-        asked = guest.run("ping", "-nqc2", "-i0.02", "-W0.3", f"-I{address}", others, check=False)
-        assert " 2 received" in asked.stdout, f"from {address}: {asked.stdout}"
-        with away.tcp_listen(22), guest.tcp_listen(22):
+    with away.tcp_listen(22), guest.tcp_listen(22):
+        for text in guest.addresses:
+            address = text.partition("/")[0]
+            scope = "%eth0" if address.startswith("fe80") else ""
+            mine, theirs = f"{address}{scope}", f"{_neighbour(address)}{scope}"
+            assert away.ping(mine).all_answered, f"to {address}"
+            asked = guest.run("ping", "-nqc2", "-i0.02", "-W0.3", f"-I{mine}", theirs, check=False)
+            assert " 2 received" in asked.stdout, f"from {address}: {asked.stdout}{asked.stderr}"
             if not scope:
-                assert guest.tcp_connect(others, 22) == away.tcp_connect(address, 22) == "open"
+                assert guest.tcp_connect(theirs, 22) == away.tcp_connect(mine, 22) == "open"
 
 
 def _neighbour(address: str) -> str:
@@ -156,9 +160,7 @@ def test_ipv6_on_its_link(guests: Guests, name: str) -> None:
 def listener_report(mac: str, source_ip: str, of: str) -> bytes:
     """MLDv2: the guest joins the group in which an address of its own is asked for."""
     group = "ff02::16"
-    ends = frames.Ends(
-        source_mac=mac, target_mac=frames.multicast_mac(group), source_ip=source_ip, target_ip=group
-    )
+    ends = frames.Ends(source_mac=mac, target_mac=frames.multicast_mac(group), source_ip=source_ip, target_ip=group)
     record = struct.pack("!HHBBH", 0, 1, 4, 0, 0) + frames.ip_bytes(frames.solicited_node(of))
     return behind(*ROUTER_ALERT, ends, 143, record, 1)
 

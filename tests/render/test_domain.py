@@ -47,7 +47,11 @@ def test_artifact() -> None:
     (artifact,) = render(view(networks=(lan,), guests=(living,)))
     assert artifact.path == "libvirt/domains/web01.xml"
     assert artifact.kind is Kind.DOMAIN
-    images = (Image(source="p/a", format="qcow2"), Image(source="/b", format="qcow2"), Image(source="/c", format="qcow2"))
+    images = (
+        Image(source="p/a", format="qcow2"),
+        Image(source="/b", format="qcow2"),
+        Image(source="/c", format="qcow2"),
+    )
     assert artifact.defines == Defines(name="web01", uuid=living.uuid, autostart=False, images=images)
     assert "<source network='default'/>" in artifact.text
 

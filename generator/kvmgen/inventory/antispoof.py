@@ -17,16 +17,20 @@ neighbour advertisement claims inside: a guest can advertise a neighbour's IPv6 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
+import re
+from collections.abc import Container, Iterable, Sequence
+from ipaddress import IPv6Address
 
 from kvmgen.model.guest import FilterRef
 from kvmgen.model.values import Interface, Mac, Network
 
-Parameters = tuple[tuple[str, tuple[str, ...]], ...]
 _Values = dict[str, tuple[str, ...]]
 
-_LINK_LOCAL = IPv6Network("fe80::/10")
+_Segment = tuple[str, int]
+"""A network address and the length of its prefix."""
+
+_LINK_LOCAL = re.compile(r"fe[89ab][0-9a-f]:")
+"""An address of fe80::/10, as Python writes it."""
 
 
 def anti_spoofing(word: str, mac: Mac, addresses: Sequence[Interface], allowed: Sequence[Network]) -> FilterRef | None:
@@ -43,7 +47,7 @@ def anti_spoofing(word: str, mac: Mac, addresses: Sequence[Interface], allowed: 
     if word == "none":
         return None
     learned = word == "dhcp"
-    ipv4, ipv6 = _ipv4_known(addresses, allowed), _ipv6_known(addresses, allowed)
+    ipv4, ipv6 = _known(4, addresses, allowed), _known(6, addresses, allowed)
     if word == "mac" or not (ipv4 or ipv6 or learned):
         return FilterRef(filter="kvmgen-anti-spoofing-mac")
     values: _Values = {"CTRL_IP_LEARNING": ("dhcp" if learned else "none",)}
@@ -54,38 +58,38 @@ def anti_spoofing(word: str, mac: Mac, addresses: Sequence[Interface], allowed: 
     return FilterRef(filter=f"kvmgen-anti-spoofing{family}{segments}", parameters=tuple(sorted(values.items())))
 
 
-def known_parameters(mac: Mac, addresses: Sequence[Interface], allowed: Sequence[Network]) -> Parameters:
-    """What is known of an interface, as parameters for a filter of the inventory's own, sorted by name.
+def known_parameters(
+    mac: Mac, addresses: Sequence[Interface], allowed: Sequence[Network], used: Container[str]
+) -> dict[str, tuple[str, ...]]:
+    """What is known of an interface, as parameters for a filter of the inventory's own that uses these variables.
 
     They serve libvirt's filters (``clean-traffic`` reads IP) and kvmgen's. The interface's link-local address is known
     in any case. Without an IPv4 address, IP is left out and learned from DHCP alone: libvirt's default would take
     whatever address the guest uses first.
     """
-    ipv4, ipv6 = _ipv4_known(addresses, allowed), _ipv6_known(addresses, allowed)
-    values: _Values = {"CTRL_IP_LEARNING": ("none" if ipv4 else "dhcp",)}
-    values |= _ipv4(ipv4, learned=False)
-    values |= _ipv6(mac, ipv6)
-    return tuple(sorted(values.items()))
+    values: _Values = {}
+    if "IP" in used or "IP_SEGMENT" in used:
+        values |= _ipv4(_known(4, addresses, allowed), learned=False)
+        values["CTRL_IP_LEARNING"] = ("none" if "IP" in values else "dhcp",)
+    if "IPV6" in used:
+        values |= _ipv6(mac, _known(6, addresses, allowed))
+    return {key: value for key, value in values.items() if key in used or key == "CTRL_IP_LEARNING"}
 
 
-def _ipv4_known(addresses: Iterable[Interface], allowed: Iterable[Network]) -> list[IPv4Network]:
-    """Addresses (as segments of one) and segments, each once, in the order given."""
-    own = (IPv4Network(known.ip) for known in addresses if isinstance(known, IPv4Interface))
-    return list(dict.fromkeys((*own, *(known for known in allowed if isinstance(known, IPv4Network)))))
+def _known(version: int, addresses: Iterable[Interface], allowed: Iterable[Network]) -> list[_Segment]:
+    """Addresses (as segments of one) and segments of an IP version, each once, in the order given."""
+    own = [(str(known.ip), known.max_prefixlen) for known in addresses if known.version == version]
+    others = [(str(known.network_address), known.prefixlen) for known in allowed if known.version == version]
+    return list(dict.fromkeys(own + others))
 
 
-def _ipv6_known(addresses: Iterable[Interface], allowed: Iterable[Network]) -> list[IPv6Network]:
-    own = (IPv6Network(known.ip) for known in addresses if isinstance(known, IPv6Interface))
-    return list(dict.fromkeys((*own, *(known for known in allowed if isinstance(known, IPv6Network)))))
-
-
-def _ipv4(known: Sequence[IPv4Network], learned: bool) -> _Values:
+def _ipv4(known: Sequence[_Segment], learned: bool) -> _Values:
     """IP, and IP_SEGMENT with its masks where there are segments.
 
     A learned IP leaves no room for known ones beside it, so those become segments of one address. An IP that nobody
     learns must not be empty: a guest that has only segments gets the first one's first address.
     """
-    single = [] if learned else [segment for segment in known if segment.num_addresses == 1]
+    single = [] if learned else [segment for segment in known if segment[1] == 32]
     segments = [segment for segment in known if segment not in single]
     values: _Values = {}
     if known and not learned:
@@ -95,19 +99,19 @@ def _ipv4(known: Sequence[IPv4Network], learned: bool) -> _Values:
     return values
 
 
-def _ipv6(mac: Mac, known: Sequence[IPv6Network]) -> _Values:
+def _ipv6(mac: Mac, known: Sequence[_Segment]) -> _Values:
     """IPV6 and its masks; the link-local address is the one derived from the MAC where none is given."""
-    has_link_local = any(segment.subnet_of(_LINK_LOCAL) for segment in known)
-    segments = known if has_link_local else [IPv6Network(link_local(mac)), *known]
+    has_link_local = any(_LINK_LOCAL.match(address) and length >= 10 for address, length in known)
+    segments = known if has_link_local else [(str(link_local(mac)), 128), *known]
     return {"IPV6": _addresses(segments), "IPV6_MASK": _masks(segments)}
 
 
-def _addresses(segments: Iterable[Network]) -> tuple[str, ...]:
-    return tuple(str(segment.network_address) for segment in segments)
+def _addresses(segments: Iterable[_Segment]) -> tuple[str, ...]:
+    return tuple(address for address, _ in segments)
 
 
-def _masks(segments: Iterable[Network]) -> tuple[str, ...]:
-    return tuple(str(segment.prefixlen) for segment in segments)
+def _masks(segments: Iterable[_Segment]) -> tuple[str, ...]:
+    return tuple(str(length) for _, length in segments)
 
 
 def link_local(mac: Mac) -> IPv6Address:

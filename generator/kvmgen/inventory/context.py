@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from ipaddress import IPv4Interface, IPv6Interface
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from socket import AF_INET, inet_pton
 from typing import Any
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
@@ -82,7 +84,7 @@ class Context:
     def interface(self, text: str, origin: Origin) -> Interface | None:
         """An address with the length of its prefix."""
         try:
-            return ipaddress.ip_interface(text)
+            return IPv6Interface(text) if ":" in text else IPv4Interface(_ipv4(text))
         except ValueError as error:
             self._not_an_address(origin, error, "Write ADDRESS/LENGTH, such as 192.0.2.10/24.")
             return None
@@ -147,6 +149,15 @@ class Context:
             return Dns()
         servers = self.addresses(data.get("servers", ()), origin.at("servers"))
         return Dns(servers=servers, search=tuple(data.get("search", ())))
+
+
+def _ipv4(text: str) -> str | tuple[int, int]:
+    """An IPv4 address with its length as numbers, which are taken many times faster than a string is read."""
+    address, _, length = text.partition("/")
+    try:
+        return int.from_bytes(inet_pton(AF_INET, address)), int(length)
+    except (OSError, ValueError):
+        return text
 
 
 def memory(text: str) -> int:

@@ -151,9 +151,9 @@ def _own_filter(
         context.no_reference(place, "filter", name, {*variables, *BUILT_IN_FILTERS})
         return None
     used = variables[name]
-    known = {key: values for key, values in known_parameters(mac, own.addresses, allowed) if key in used}
-    if "IP" in used:
-        known["CTRL_IP_LEARNING"] = ("none",) if "IP" in known or "IP" in given else ("dhcp",)
+    known = known_parameters(mac, own.addresses, allowed, used)
+    if "IP" in given:
+        known["CTRL_IP_LEARNING"] = ("none",)
     for key, value in given.items():
         known[key] = tuple(value) if isinstance(value, list) else (value,)
     return FilterRef(filter=name, parameters=tuple(sorted(known.items())))

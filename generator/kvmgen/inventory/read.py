@@ -13,7 +13,7 @@ from typing import Any
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule
 from kvmgen.inventory.context import Document
 from kvmgen.inventory.schema import validate
-from kvmgen.inventory.source import UNREADABLE, Source, decode, parse
+from kvmgen.inventory.source import MAX_BYTES, UNREADABLE, Source, decode, parse
 from kvmgen.parallel import mapped
 
 STRAY_FILE = Rule(code="KV005", title="A file that isn't part of an inventory")
@@ -103,7 +103,7 @@ def read(root: Path) -> Documents:
 
 def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic]]:
     try:
-        content = _content(root / file.file)
+        content = _content(f"{root}/{file.file}")
     except OSError as error:
         return None, [
             _stray(UNREADABLE, file.file, f"the file can't be read: {error.strerror}", "Mend its permissions.")
@@ -117,9 +117,11 @@ def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic]]:
     return data, problems
 
 
-def _content(path: Path) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read(5 * 1024 * 1024)
+def _content(path: str) -> bytes:
+    """A file's bytes; of one that is too large, no more than shows that it is."""
+    with open(path, "rb", buffering=0) as stream:
+        size = min(os.fstat(stream.fileno()).st_size, MAX_BYTES)
+        return stream.read(size + 1) or b""
 
 
 def _find(root: Path, diagnostics: list[Diagnostic]) -> Iterator[_File]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import yaml
+from yaml._yaml import CParser
 
 from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Position, Rule
 
@@ -111,7 +112,7 @@ def parse(source: Source) -> tuple[Any, list[Diagnostic]]:
     if refused:
         return None, [_diagnostic(source, REFUSED_YAML, *refused)]
     try:
-        node = yaml.compose(text, Loader=yaml.CBaseLoader)
+        node = _Composer(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         return None, [_syntax_error(source, error)]
     if node is None:
@@ -120,6 +121,19 @@ def parse(source: Source) -> tuple[Any, list[Diagnostic]]:
         return _plain(node), []
     except _NotPlainError:
         return None, list(_problems(source, node))
+
+
+class _Composer(CParser):
+    """libyaml's composer without PyYAML's resolver: what a plain scalar means is decided in `_scalar`."""
+
+    def resolve(self, _kind: type[yaml.Node], _value: str, _implicit: object) -> str:
+        return _STR
+
+    def descend_resolver(self, _parent: yaml.Node | None, _index: object) -> None:
+        """Nothing depends on where a node is."""
+
+    def ascend_resolver(self) -> None:
+        """The counterpart."""
 
 
 class _NotPlainError(Exception):

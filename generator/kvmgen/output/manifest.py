@@ -64,5 +64,5 @@ def owned_paths(text: str) -> frozenset[str] | None:
         if content["generator"] != "kvmgen":
             return None
         return frozenset(str(entry["path"]) for entry in content["files"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

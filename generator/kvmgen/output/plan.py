@@ -62,7 +62,7 @@ def plan_host(root: Path, host: str, texts: Texts) -> Plan:
         if way.is_real(path):
             _compare(folder, host, path, text.encode(), owned, plan)
     for path in sorted(owned - texts.keys()):
-        if _is_inside(path) and os.path.lexists(f"{folder}/{path}") and way.is_real(path):
+        if _is_inside(path) and way.is_real(path) and _is_file(f"{folder}/{path}", plan):
             plan.remove.append(f"{host}/{path}")
     return plan
 
@@ -85,19 +85,36 @@ def folders(root: Path) -> Iterator[str]:
                 yield entry.name
 
 
-def not_written(path: Path | str, error: OSError) -> Diagnostic:
-    """Say what the operating system refused."""
-    message = f"{path}: {error.strerror}; the output is as it was"
-    return Diagnostic(rule=NOT_WRITTEN, message=message, hint="Make room or mend the permissions, and build again.")
+def not_written(path: Path | str, error: OSError, *, whole: bool = True) -> Diagnostic:
+    """Say what the operating system refused, and whether the output is whole."""
+    state = "the output is as it was" if whole else "the output is neither the old one nor the new one"
+    hint = "Make room or mend the permissions, and build again."
+    return Diagnostic(rule=NOT_WRITTEN, message=f"{path}: {error.strerror}; {state}", hint=hint)
 
 
 def _owned(folder: str) -> set[str]:
+    """The paths of kvmgen's files in a host's folder: by its manifest, or by their own marks where that is lost."""
     try:
-        with open(f"{folder}/{MANIFEST}", encoding="utf-8") as stream:
-            paths = owned_paths(stream.read())
+        paths = owned_paths((_read(f"{folder}/{MANIFEST}") or b"").decode())
     except (OSError, UnicodeDecodeError):
-        return set()
-    return set() if paths is None else {*paths, MANIFEST}
+        paths = None
+    return _marked(folder) if paths is None else {*paths, MANIFEST}
+
+
+def _marked(folder: str) -> set[str]:
+    """The paths of files that carry kvmgen's mark."""
+    found = set()
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = f"{parent}/{name}"
+            with contextlib.suppress(OSError):
+                if _has_mark(_read(path)):
+                    found.add(os.path.relpath(path, folder))
+    return found
+
+
+def _has_mark(content: bytes | None) -> bool:
+    return content is not None and any(mark in content[:400] for mark in _MARKS)
 
 
 def _is_inside(path: str) -> bool:
@@ -117,6 +134,17 @@ def _is_real_folder(folder: Path, plan: Plan) -> bool:
         return True
     plan.problems.append(_symlink(str(folder)) if stat.S_ISLNK(mode) else _in_the_way(str(folder)))
     return False
+
+
+def _is_file(path: str, plan: Plan) -> bool:
+    """Whether a file is there to be removed; something else under its name isn't kvmgen's."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (OSError, ValueError):  # the latter for what can't be a path at all
+        return False
+    if not stat.S_ISREG(mode):
+        plan.problems.append(_symlink(path) if stat.S_ISLNK(mode) else _in_the_way(path))
+    return stat.S_ISREG(mode)
 
 
 class _Way:
@@ -154,16 +182,22 @@ def _compare(folder: str, host: str, path: str, wanted: bytes, owned: set[str], 
         loop = error.errno == errno.ELOOP
         plan.problems.append(_symlink(f"{folder}/{path}") if loop else not_written(f"{folder}/{path}", error))
         return
-    if present == wanted:
+    if present is None:
+        plan.problems.append(_in_the_way(f"{folder}/{path}"))
+    elif present == wanted:
         plan.unchanged += 1
-    elif path in owned or any(mark in present[:400] for mark in _MARKS):
+    elif path in owned or _has_mark(present):
         plan.write.append(f"{host}/{path}")
     else:
         plan.problems.append(_in_the_way(f"{folder}/{path}"))
 
 
-def _read(path: str) -> bytes:
+def _read(path: str) -> bytes | None:
+    """A file's content; nothing for what isn't a file."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return None
     with open(descriptor, "rb") as stream:
         return stream.read()
 

@@ -98,18 +98,24 @@ def commit(root: Path, plan: Plan) -> Diagnostic | None:
     try:
         _take_places(root, plan, undo)
     except BaseException as error:
-        _put_back(undo)
+        whole = _put_back(undo)
         _remove_empty_folders(root, plan.write)
         if isinstance(error, OSError):
-            return not_written(error.filename or root, error)
+            return not_written(error.filename or root, error, whole=whole)
         raise
     _remove_empty_folders(root, plan.remove)
     return None
 
 
-def _put_back(undo: list[Move]) -> None:
+def _put_back(undo: list[Move]) -> bool:
+    """Move everything back; whether all of it could be."""
+    whole = True
     for source, target in reversed(undo):
-        os.replace(source, target)
+        try:
+            os.replace(source, target)
+        except OSError:
+            whole = False
+    return whole
 
 
 def _take_places(root: Path, plan: Plan, undo: list[Move]) -> None:
