@@ -67,7 +67,7 @@ def _work(function: Callable[[Item], Result], items: Sequence[Item], writer: int
         with open(writer, "wb") as stream:
             try:
                 outcome: list[Result] | BaseException = [function(item) for item in items]
-            except BaseException as error:  # noqa: BLE001 - told in the parent
+            except BaseException as error:
                 outcome = error
             pickle.dump(outcome, stream, pickle.HIGHEST_PROTOCOL)
     finally:

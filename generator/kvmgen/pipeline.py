@@ -57,7 +57,8 @@ def load(inventory: Path) -> Result:
     result = Result(Sources(inventory), site, documents.diagnostics + problems)
     if site is not None and result.is_good:
         result.diagnostics += check(site)
-    result.diagnostics = without_silenced(result.diagnostics, result.sources)
+    once = dict.fromkeys(result.diagnostics)  # what is said for several hosts is wrong for each of them
+    result.diagnostics = without_silenced(once, result.sources)
     return result
 
 

@@ -148,6 +148,6 @@ def test_no_guest_poses_as_the_other_towards_the_uplink(wan: Wan) -> None:
 
 
 def test_arp_alone_passes_between_guests(wan: Wan) -> None:
-    """It never comes to the chains that isolate; with the senders held to their own, it tells nothing but who is there."""
+    """It never comes to the chains that isolate; with senders held to their own, it tells nothing but who is there."""
     with Probe(wan.plain, wan.web) as probe:
         assert probe.verdict(frames.arp_request(between(wan.plain, wan.web))) == "reply"

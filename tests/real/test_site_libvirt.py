@@ -38,6 +38,17 @@ libvirt's format page has both and its parser reads both; only the schema forgot
 and obeys them is shown by the same tests as for all others, and once more by name.
 """
 
+OF_A_RUNNING_GUEST = (
+    # The balloon is the guest's to blow up, and these guests' processors never run.
+    r"/domain/currentMemory is '\d+', not '\d+'",
+    # A network of the mode bridge hands out its bridge; the network's name stands beside it still.
+    r"/domain/devices/interface\[[\w:]+\]/@type is 'bridge', not 'network'",
+    # The port that was chosen where the definition lets libvirt choose.
+    r"/domain/devices/graphics\[vnc\]/@port is '59\d\d', not '-1'",
+)
+"""Where a running domain says what is the case instead of what was asked for; the inactive one has what was asked for.
+"""
+
 SCHEMAS = {Kind.NETWORK: "network", Kind.NWFILTER: "nwfilter", Kind.DOMAIN: "domain"}
 DUMPS = {Kind.NETWORK: "net-dumpxml", Kind.NWFILTER: "nwfilter-dumpxml", Kind.DOMAIN: "dumpxml"}
 DEFINE = {Kind.NETWORK: "net-define", Kind.NWFILTER: "nwfilter-define", Kind.DOMAIN: "define"}
@@ -208,8 +219,9 @@ def test_nothing_of_a_filter_is_lost(carrier: Carrier) -> None:
 
 def test_domains_run_and_nothing_of_them_is_lost(carrier: Carrier) -> None:
     for file in carrier.host.of_kind(Kind.DOMAIN):
-        for which in ((), ("--inactive",)):
-            assert differences(meant(file), with_alias(carrier.dumped(file, *which))) == [], file.path
+        assert differences(meant(file), with_alias(carrier.dumped(file, "--inactive"))) == [], file.path
+        running = differences(meant(file), with_alias(carrier.dumped(file)))
+        assert [line for line in running if not re.fullmatch("|".join(OF_A_RUNNING_GUEST), line)] == [], file.path
         assert carrier.lab.virsh("domuuid", file.name).stdout.strip() == file.uuid
         assert carrier.lab.virsh("domstate", file.name).stdout.strip() == "paused"
 
@@ -223,8 +235,6 @@ def test_every_tap_is_on_its_bridge(carrier: Carrier) -> None:
             assert source is not None
             assert target is not None
             wanted = bridges.get(source.get("network", ""), source.get("bridge"))
-            controller = carrier.lab.run("ls", f"/sys/class/net/{target.get('dev')}/brport/bridge/brif").stdout
-            assert target.get("dev") in controller
             path = f"/sys/class/net/{target.get('dev')}/brport/bridge"
             assert carrier.lab.run("readlink", path).stdout.strip().rpartition("/")[2] == wanted
 
@@ -282,10 +292,14 @@ def test_libvirt_obeys_the_state_of_icmpv6(carrier: Carrier) -> None:
 
 
 def test_applying_again_changes_nothing(carrier: Carrier) -> None:
-    """The same files again: no new UUID, no new MAC, no running thing touched."""
+    """The same files again: no new UUID, no new MAC, no running thing touched.
+
+    Compared by their identity, because libvirt lists the controllers that it adds itself now here, now there.
+    """
     dumps, saved, domains = carrier.dumps(), carrier.saved(), carrier.lab.virsh("list", "--all").stdout
     carrier.define_all()
-    assert carrier.dumps() == dumps
+    for key, again in carrier.dumps().items():
+        assert differences(dumps[key], again) == differences(again, dumps[key]) == [], key
     assert carrier.saved() == saved
     assert carrier.lab.virsh("list", "--all").stdout == domains
 

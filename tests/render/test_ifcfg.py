@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import string
-import subprocess
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from kvmgen.model.values import Dns, Mac, Route
 from kvmgen.render import ifcfg
 from kvmgen.render._ifcfg_keys import quoted
 from tests.render.builders import host
+from tests.render.shell import SHELLS, sourced
 
 ORIGIN = Origin("hosts/kvm01.yaml")
 HEADER = "# Made by kvmgen from inventory/hosts/kvm01.yaml: edit that and build again.\n"
@@ -277,28 +277,6 @@ def test_a_link_that_only_a_zone_names_says_its_zone_too() -> None:
     guests = Zone(name="br0", origin=ORIGIN, interfaces=("br0",))
     node = machine("el8.5", bridges=(bridge(),), firewall=Firewall(origin=ORIGIN, zones=(guests,)))
     assert "ZONE=br0" in lines(node, "br0")
-
-
-SHELLS = (
-    pytest.param(("bash", "--posix"), id="bash"),
-    pytest.param(("dash",), id="dash", marks=pytest.mark.real),
-)
-
-ALWAYS_SET = {"PWD", "OLDPWD", "SHLVL", "_"}
-
-
-def sourced(text: str, shell: tuple[str, ...], folder: Path) -> dict[str, str]:
-    """The variables that a shell has after it sourced the text in an empty folder, where nothing may appear."""
-    file = folder / "file"
-    file.write_text(text)
-    empty = folder / "empty"
-    empty.mkdir()
-    command = ("env", "-i", *shell, "-c", 'set -a; . "$0"; exec /usr/bin/env -0', str(file))
-    done = subprocess.run(command, cwd=empty, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stderr == ""
-    assert list(empty.iterdir()) == []
-    pairs = (entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
-    return {name: value for name, value in pairs if name not in ALWAYS_SET}
 
 
 HOSTILE = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmgen.checks import clashes, features, filters, hardware, names
+from kvmgen.checks import clashes, features, filters, hardware, links, names
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.site import Site
 
@@ -13,6 +13,7 @@ Check = Callable[[Site], Iterable[Diagnostic]]
 CHECKS: tuple[tuple[Rule, Check], ...] = (
     (clashes.ADDRESS_TWICE, clashes.addresses),
     (names.LIBVIRTS_BRIDGE_NAME, names.bridge_names),
+    (links.LINKS_NOT_WRITTEN, links.not_written),
     (names.NETWORK_NAME_TWICE, names.network_names),
     (names.BRIDGE_TWICE, names.bridges),
     (clashes.MAC_TWICE, clashes.macs),

@@ -17,6 +17,8 @@ GROUP_MAC = Rule(code="KV402", title="A MAC that can't be a NIC's")
 FOREIGN_MAC = Rule(code="KV403", title="A pinned MAC of a vendor's range", severity=Severity.WARNING)
 UUID_TWICE = Rule(code="KV404", title="A UUID used twice")
 
+_ZERO = "00:00:00:00:00:00"
+
 Use = tuple[Hashable, Origin, str]
 
 
@@ -47,7 +49,7 @@ def _addresses(site: Site) -> Iterator[Use]:
     for network in _networks(site):
         for address in network.addresses:
             whose = f"{network.host} (network {network.name})"
-            yield (network.segment, address.ip), network.origin.at("addresses"), whose
+            yield (network.segment, address.ip), network.at("addresses"), whose
     for guest in site.guests.values():
         for nic in guest.interfaces:
             segments = _segments(site, guest, nic.network, nic.bridge)
@@ -87,7 +89,7 @@ def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
                 yield link.mac, link.origin.at("mac"), f"{host.name} ({link.name})"
     for network in _networks(site):
         if network.mac is not None:
-            yield network.mac, network.origin.at("bridge", "mac"), f"{network.host} (network {network.name})"
+            yield network.mac, network.at("bridge", "mac"), f"{network.host} (network {network.name})"
     for guest in site.guests.values():
         for nic in guest.interfaces:
             yield nic.mac, nic.origin.at("mac"), f"{guest.name} ({nic.name})"
@@ -96,7 +98,7 @@ def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
 def group_macs(site: Site) -> Iterator[Diagnostic]:
     """A multicast or zero MAC: libvirt or the kernel refuses it when the network or guest starts."""
     for mac, origin, whose in _macs(site):
-        if int(mac[0:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        if int(mac[0:2], 16) & 1 or mac == _ZERO:
             kind = "zero" if mac.startswith("00") else "a multicast address"
             message = f"the MAC {mac} of {whose} is {kind}, which no NIC can have"
             hint = "Write a unicast MAC (an even second digit), or leave it out to have one derived."
@@ -107,7 +109,7 @@ def foreign_macs(site: Site) -> Iterator[Diagnostic]:
     """A guest's MAC without the locally administered bit belongs to a vendor, whose next card may have it too."""
     for guest in site.guests.values():
         for nic in guest.interfaces:
-            if not int(nic.mac[0:2], 16) & 2:
+            if not int(nic.mac[0:2], 16) & 3 and nic.mac != _ZERO:
                 message = f"the MAC {nic.mac} of {guest.name} ({nic.name}) is of a vendor's range"
                 hint = "Leave it out to have one derived, or pin one that starts with 52:54."
                 yield Diagnostic(rule=FOREIGN_MAC, message=message, hint=hint, origin=nic.origin.at("mac"))
@@ -125,4 +127,4 @@ def _uuids(site: Site) -> Iterator[Use]:
     for filter_ in site.filters.values():
         yield ("filter", filter_.uuid), filter_.origin.at("uuid"), filter_.name
     for network in _networks(site):
-        yield (network.host, network.uuid), network.origin.at("uuid"), f"{network.name} on {network.host}"
+        yield (network.host, network.uuid), network.at("uuid"), f"{network.name} on {network.host}"

@@ -40,13 +40,13 @@ def _dotted(version: Version) -> str:
 
 
 def _network_needs(network: VirtualNetwork) -> Iterator[Need]:
-    origin = network.origin
+    at = network.at
     isolated = network.isolated or any(group.isolated for group in network.portgroups)
-    yield network.forward is Forward.OPEN, (2, 2), "forward mode open", origin.at("forward")
-    yield network.mtu, (3, 1), "a network's MTU", origin.at("bridge", "mtu")
-    yield network.zone, (5, 1), "a network's firewalld zone", origin.at("bridge", "zone")
-    yield isolated, (6, 1), "isolated ports", origin.at("isolated-ports" if network.isolated else "portgroups")
-    yield network.nat is not None and network.nat.ipv6, (6, 5), "NAT for IPv6", origin.at("nat", "ipv6")
+    yield network.forward is Forward.OPEN, (2, 2), "forward mode open", at("forward")
+    yield network.mtu, (3, 1), "a network's MTU", at("bridge", "mtu")
+    yield network.zone, (5, 1), "a network's firewalld zone", at("bridge", "zone")
+    yield isolated, (6, 1), "isolated ports", at("isolated-ports" if network.isolated else "portgroups")
+    yield network.nat is not None and network.nat.ipv6, (6, 5), "NAT for IPv6", at("nat", "ipv6")
 
 
 def _guest_needs(guest: Guest) -> Iterator[Need]:

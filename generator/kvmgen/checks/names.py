@@ -44,8 +44,8 @@ def network_names(site: Site) -> Iterator[Diagnostic]:
                     rule=NETWORK_NAME_TWICE,
                     message=message,
                     hint="Give one of them another `libvirt-name`.",
-                    origin=network.origin,
-                    related=((carried[other].origin, "the other network"),),
+                    origin=network.at("libvirt-name"),
+                    related=((carried[other].at("libvirt-name"), "the other network"),),
                 )
 
 
@@ -56,7 +56,7 @@ def bridges(site: Site) -> Iterator[Diagnostic]:
         for network in carried.values():
             if network.forward is Forward.BRIDGE or not network.bridge:
                 continue
-            origin = network.origin.at("bridge", "name")
+            origin = network.at("bridge", "name")
             if network.bridge in taken:
                 other, whose = taken[network.bridge]
                 message = f"the bridge {network.bridge!r} of network {network.name!r} is also {whose}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from ipaddress import IPv4Interface, IPv6Interface
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Interface, IPv6Interface
 from socket import AF_INET, inet_pton
 from typing import Any
 
@@ -18,6 +18,9 @@ NAME_TWICE = Rule(code="KV021", title="A name used twice")
 NOT_TOGETHER = Rule(code="KV022", title="Words that exclude or need each other")
 NOT_AN_ADDRESS = Rule(code="KV100", title="Not an address")
 RULES = (NO_REFERENCE, NAME_TWICE, NOT_TOGETHER, NOT_AN_ADDRESS)
+
+SITE = Origin("site.yaml")
+"""The file of the site itself, where defaults and profiles stand."""
 
 Data = Mapping[str, Any]
 _UNITS = {"KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3}
@@ -37,7 +40,18 @@ class Context:
 
     identity: Identity
     domain: str | None
+    broken: frozenset[str] = frozenset()
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    _inherited: dict[tuple[str, str], Origin] = field(default_factory=dict)
+
+    def inherit(self, document: Document, given: Data, place: Origin) -> None:
+        """Note that an object has the keys of ``given`` that it doesn't say itself from ``place``."""
+        for key in given.keys() - document.data.keys():
+            self._inherited[document.origin.file, key] = place
+
+    def at(self, origin: Origin, key: str) -> Origin:
+        """Where an object's key was said: in its own file, or in what it inherits."""
+        return self._inherited.get((origin.file, key), origin).at(key)
 
     def error(
         self,
@@ -54,7 +68,9 @@ class Context:
         )
 
     def no_reference(self, origin: Origin, what: str, name: str, known: Iterable[str]) -> None:
-        """Note a name that leads nowhere, with the names that would."""
+        """Note a name that leads nowhere, with the names that would; not for a file whose own errors are told."""
+        if name in self.broken:
+            return
         import difflib
 
         names = sorted(known)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmgen.diagnostics import Origin
-from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, Document, memory
+from kvmgen.inventory.context import NOT_TOGETHER, SITE, Context, Data, Document, memory
 from kvmgen.inventory.firewall import NOT_ON_PLATFORM
 from kvmgen.inventory.hosts import node_fields
 from kvmgen.inventory.links import Links
@@ -83,10 +83,12 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
 def _filled_in(context: Context, document: Document, around: Surroundings) -> dict[str, Any]:
     """The guest's keys over its profile's, the site's defaults' and the schema's, key by key."""
     profile: Data = {}
+    context.inherit(document, around.defaults, SITE.at("defaults", "guests"))
     if "profile" in document.data:
         name = document.data["profile"]
         if name in around.profiles:
             profile = around.profiles[name]
+            context.inherit(document, profile, SITE.at("profiles", name))
         else:
             context.no_reference(document.origin.at("profile"), "profile", name, around.profiles)
     return {**defaults("guest"), **around.defaults, **profile, **document.data}
@@ -106,7 +108,7 @@ def _current_memory(context: Context, data: Data, most: int, origin: Origin) -> 
     current = memory(data["current-memory"]) if "current-memory" in data else most
     if current > most:
         message = f"the guest starts with {data['current-memory']}, more than its memory of {data['memory']}"
-        context.error(NOT_TOGETHER, origin.at("current-memory"), message, "Lower it, or raise `memory`.")
+        context.error(NOT_TOGETHER, context.at(origin, "current-memory"), message, "Lower it, or raise `memory`.")
     return current
 
 
@@ -115,14 +117,14 @@ def _machine(context: Context, chipset: str, home: Host, origin: Origin) -> str:
     if machine is None:
         message = f"QEMU on {home.platform} has no machine type of the {chipset} family"
         other = "pc" if chipset == "q35" else "q35"
-        context.error(NOT_ON_PLATFORM, origin.at("chipset"), message, f"Write `chipset: {other}`.")
+        context.error(NOT_ON_PLATFORM, context.at(origin, "chipset"), message, f"Write `chipset: {other}`.")
     return machine or ""
 
 
 def _firmware(context: Context, word: str, chipset: str, home: Host, origin: Origin) -> Firmware | None:
     if word == "bios":
         return None
-    place = origin.at("firmware")
+    place = context.at(origin, "firmware")
     if home.platform.major == 6:
         context.error(NOT_ON_PLATFORM, place, "el6 has no UEFI firmware for guests", "Write `firmware: bios`.")
     if chipset != "q35":
@@ -141,7 +143,7 @@ def _firmware(context: Context, word: str, chipset: str, home: Host, origin: Ori
 def _cpu(context: Context, data: Data, origin: Origin) -> Cpu:
     said = data["cpu"]
     mode = said.get("mode", "host-model")
-    place = origin.at("cpu")
+    place = context.at(origin, "cpu")
     if (mode == "custom") != ("model" in said):
         hint = "Write `mode: custom` with a `model`, or neither."
         context.error(NOT_TOGETHER, place, f"a CPU of mode {mode} and `model` don't go together", hint)

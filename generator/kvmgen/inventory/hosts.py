@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kvmgen.diagnostics import Origin
-from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, Document, memory
+from kvmgen.inventory.context import NOT_TOGETHER, SITE, Context, Data, Document, memory
 from kvmgen.inventory.firewall import BUILT_IN_ZONES, lower_firewall, refuse_what_the_platform_lacks
 from kvmgen.inventory.links import Links, lower_links
+from kvmgen.inventory.schema import MISSING_KEY
 from kvmgen.model.host import Firewall, Host, Link, Sysctl
 from kvmgen.model.platform import Platform
 
@@ -17,6 +18,11 @@ def lower_host(context: Context, name: str, document: Document, site_defaults: D
     """A host as its file and the site's defaults say it; what its guests need of it is added later."""
     data = {**site_defaults, **document.data}
     origin = document.origin
+    context.inherit(document, site_defaults, SITE.at("defaults", "hosts"))
+    if "platform" not in data:
+        hint = "Add it here or to the `defaults` of the site: `platform: el8`."
+        context.error(MISSING_KEY, origin, "the document lacks 'platform'", hint)
+        data["platform"] = "el8"  # any will do: nothing is made of it
     links = lower_links(context, name, data, origin)
     names = {link.name for layer in _layers(links) for link in layer}
     if data.get("management", next(iter(names), None)) not in names and "management" in data:
@@ -37,12 +43,12 @@ def node_fields(context: Context, name: str, data: Data, origin: Origin, links: 
         "origin": origin,
         "platform": platform,
         "hostname": context.full_name(name, data),
-        "dns": context.dns(data.get("dns"), origin.at("dns")),
+        "dns": context.dns(data.get("dns"), context.at(origin, "dns")),
         "ethernets": links.ethernets,
         "bonds": links.bonds,
         "vlans": links.vlans,
         "bridges": links.bridges,
-        "sysctl": _sysctl(context, data.get("sysctl", {}), origin.at("sysctl")),
+        "sysctl": _sysctl(context, data.get("sysctl", {}), context.at(origin, "sysctl")),
         "firewall": _firewall(context, platform, data, origin, links),
         "bridge_netfilter": data.get("firewall", {}).get("bridge-netfilter"),
     }

@@ -30,7 +30,7 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
     if documents.site is None:
         return None, []
     said = documents.site.data
-    context = Context(Identity(said["name"]), said.get("domain"))
+    context = Context(Identity(said["name"]), said.get("domain"), documents.broken)
     preset = said.get("defaults", {})
     filters = _filters(context, documents)
     hosts = {

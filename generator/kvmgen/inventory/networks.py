@@ -91,6 +91,7 @@ def _on_host(context: Context, name: str, place: _Place, host: Host, origin: Ori
         forward=forward,
         bridge=bridge_name,
         segment=_segment(context, place, host, bridge_name) if bridged else f"{host.name}/{name}",
+        own_keys=place.own_keys,
         autostart=data.get("autostart", defaults("network")["autostart"]),
         mac=None if bridged else optional_mac(bridge) or context.identity.mac("network", host.name, name),
         stp=None if bridged else bridge.get("stp", defaults("network", "bridge")["stp"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from kvmgen.diagnostics import Origin
@@ -46,7 +47,7 @@ def lower_interface(
         segment=segment,
         portgroup=data.get("portgroup"),
         target=data.get("target"),
-        filterref=_filterref(context, data, origin, mac, own, allowed, variables),
+        filterref=_filterref(context, data, origin, _Sender(mac, own, allowed), variables),
         allowed=allowed,
         queues=data.get("queues"),
         link_up=data.get("link", default["link"]) == "up",
@@ -106,43 +107,53 @@ def _bridge(context: Context, name: str, origin: Origin, host: Host, networks: N
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """What an interface is known to send from."""
+
+    mac: Mac
+    own: Addressing
+    allowed: tuple[Network, ...]
+
+    @property
+    def has_addresses(self) -> bool:
+        return bool(self.own.addresses or self.allowed)
+
+    @property
+    def default_word(self) -> str:
+        """The anti-spoofing of an interface that doesn't say."""
+        if self.own.dhcp4:
+            return "dhcp"
+        return "addresses" if self.has_addresses else "mac"
+
+
 def _filterref(
     context: Context,
     data: Data,
     origin: Origin,
-    mac: Mac,
-    own: Addressing,
-    allowed: tuple[Network, ...],
+    sender: _Sender,
     variables: Mapping[str, frozenset[str]],
 ) -> FilterRef | None:
     if "filter" not in data:
-        word = data.get("anti-spoofing") or _default_word(own, allowed)
-        if word == "addresses" and not (own.addresses or allowed):
+        word = data.get("anti-spoofing") or sender.default_word
+        if word == "addresses" and not sender.has_addresses:
             message = "anti-spoofing by addresses needs to know them, and the interface has none"
             hint = "Give `addresses` or `allowed-addresses`, or write `anti-spoofing: dhcp` or `mac`."
             context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint)
             return None
-        return anti_spoofing(word, mac, own.addresses, allowed)
+        return anti_spoofing(word, sender.mac, sender.own.addresses, sender.allowed)
     if "anti-spoofing" in data:
         message = "an interface has one filter: either `filter` or `anti-spoofing`"
         hint = "Include the anti-spoofing filter in your own: `- filter: kvmgen-anti-spoofing` among its rules."
         context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint, on_key=True)
-    return _own_filter(context, data["filter"], origin.at("filter"), mac, own, allowed, variables)
-
-
-def _default_word(own: Addressing, allowed: tuple[Network, ...]) -> str:
-    if own.dhcp4:
-        return "dhcp"
-    return "addresses" if own.addresses or allowed else "mac"
+    return _own_filter(context, data["filter"], origin.at("filter"), sender, variables)
 
 
 def _own_filter(
     context: Context,
     said: Any,
     origin: Origin,
-    mac: Mac,
-    own: Addressing,
-    allowed: tuple[Network, ...],
+    sender: _Sender,
     variables: Mapping[str, frozenset[str]],
 ) -> FilterRef | None:
     name, given = (said, {}) if isinstance(said, str) else (said["name"], said.get("parameters", {}))
@@ -150,8 +161,7 @@ def _own_filter(
         place = origin if isinstance(said, str) else origin.at("name")
         context.no_reference(place, "filter", name, {*variables, *BUILT_IN_FILTERS})
         return None
-    used = variables[name]
-    known = known_parameters(mac, own.addresses, allowed, used)
+    known = known_parameters(sender.mac, sender.own.addresses, sender.allowed, variables[name])
     if "IP" in given:
         known["CTRL_IP_LEARNING"] = ("none",)
     for key, value in given.items():

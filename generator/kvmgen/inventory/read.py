@@ -31,13 +31,14 @@ _FILTER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """The valid documents by name, and every diagnostic of reading them."""
+    """The valid documents by name, the names of those that aren't, and every diagnostic of reading them."""
 
     site: Document | None
     hosts: dict[str, Document]
     networks: dict[str, Document]
     guests: dict[str, Document]
     filters: dict[str, Document]
+    broken: frozenset[str]
     diagnostics: list[Diagnostic]
 
 
@@ -84,12 +85,15 @@ def read(root: Path) -> Documents:
     """Read the whole inventory below ``root``."""
     diagnostics: list[Diagnostic] = []
     files = list(_find(root, diagnostics))
+    broken: set[str] = set()
     found: dict[str, dict[str, Document]] = {kind: {} for kind in ("site", *FOLDERS.values())}
     for file, (data, problems) in zip(
         files, mapped(partial(_read_file, root), files, worth=_FILES_A_PROCESS), strict=True
     ):
         diagnostics += problems
-        if not problems:
+        if problems:
+            broken.add(file.name)
+        else:
             found[file.kind][file.name] = Document(Origin(file.file), data)
     return Documents(
         site=found["site"].get("site"),
@@ -97,6 +101,7 @@ def read(root: Path) -> Documents:
         networks=found["network"],
         guests=found["guest"],
         filters=found["filter"],
+        broken=frozenset(broken),
         diagnostics=diagnostics,
     )
 

@@ -142,3 +142,9 @@ class VirtualNetwork:
     routes: tuple[Route, ...] = ()
     portgroups: tuple[Portgroup, ...] = ()
     bandwidth: Bandwidths | None = None
+    own_keys: frozenset[str] = frozenset()  # what was said for this host alone
+
+    def at(self, key: str, *keys: str | int) -> Origin:
+        """Where something was said: among this host's differences, or for all hosts."""
+        said = self.origin.at("hosts", self.host) if key in self.own_keys else self.origin
+        return said.at(key, *keys)
