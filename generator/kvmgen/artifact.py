@@ -39,7 +39,7 @@ class Defines:
     """The libvirt object that a file defines.
 
     ``needs`` names the objects of the same kind that must exist before (an nwfilter's references); ``images`` are a
-    domain's disks.
+    domain's disks. ``validate`` is whether libvirt's own schema knows all of it (``virsh ... --validate``).
     """
 
     name: str
@@ -47,6 +47,7 @@ class Defines:
     autostart: bool | None = None
     needs: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
+    validate: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

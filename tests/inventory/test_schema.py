@@ -154,7 +154,7 @@ def _ways(node: Any, way: tuple[str | int, ...] = ()) -> Iterator[tuple[str | in
 
 
 WAYS = [(number, way) for number, (_, document) in enumerate(DOCUMENTS) for way in _ways(document)]
-VALUES = (
+VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 70000, 2**62, -(2**62), 0.5, [], {}, [[]], [None], {"a": 1}, ["a", "a"], [1, 1]),
     *("", " ", "a", "a\n", "br0\n", "el7\n", "1 GiB\n", "1 GIB", "192.0.2.1\n", "192.0.2.1/24\n", "a b", "all", "\n"),
     *(

@@ -317,7 +317,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, name: str, count: int, number: int
             raise OSError(number, os.strerror(number), "a file")
         return real(*arguments, **options)
 
-    monkeypatch.setattr(writing.os, name, call)
+    monkeypatch.setattr(os, name, call)
     return calls
 
 
@@ -366,7 +366,7 @@ def test_an_interrupt_leaves_the_old_output_whole(
         real(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(writing.os, "rename", rename)
+        patch.setattr(os, "rename", rename)
         pipeline.build(inventory, output)
     assert tree(output) == before
 
@@ -377,7 +377,7 @@ def test_a_failing_way_back_is_told(inventory: Path, output: Path, monkeypatch: 
 
     everything_changes(inventory)
     with monkeypatch.context() as patch:
-        patch.setattr(writing.os, "replace", fail)
+        patch.setattr(os, "replace", fail)
         _failing(patch, "rename", 5, errno.EIO)
         result = pipeline.build(inventory, output)
     assert codes(result) == ["KV032"]

@@ -36,7 +36,7 @@ from tests.lab.probe import Probe, Wire
 INVENTORY = Path(__file__).parents[2] / "inventory"
 FIREWALLD = "etc/firewalld/"
 # libvirt's parser knows ARP masks and the state of ICMPv6, its schema doesn't.
-BEYOND_LIBVIRTS_SCHEMA = ("kvmgen-arp-segments", "exercise")
+BEYOND_LIBVIRTS_SCHEMA = ("kvmgen-arp-segments",)
 FORWARDING = "3"
 ROUND_WAIT = 0.3
 DHCP_PATIENCE = 8.0

@@ -105,8 +105,8 @@ def test_the_dmz_reaches_out_under_the_gateways_name(dmz: Dmz) -> None:
 
 
 def test_nobody_reaches_into_the_dmz(dmz: Dmz) -> None:
-    """Pings pass the gateway's own rules, but their answers don't leave: they are not masqueraded, and the host lets the
-    gateway send from its own address alone.
+    """Pings pass the gateway's own rules, but their answers don't leave: nothing masquerades them, and the host lets
+    the gateway send from its own address alone.
     """
     with listening(dmz.inner, 22), listening(dmz.inner, 80):
         assert [dmz.away.tcp_connect(dmz.inner.ipv4, port) for port in (22, 80)] == ["refused", "refused"]

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.real
 NETWORK_SCRIPTS = "etc/sysconfig/network-scripts"
 FAMILIES = {"ipv4": "iptables", "ipv6": "ip6tables"}
 BRIDGE_KEYS = tuple(f"net.bridge.bridge-nf-call-{program}" for program in ("iptables", "ip6tables", "arptables"))
+BUILT_IN = {"filter": ("INPUT", "FORWARD", "OUTPUT"), "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")}
 # A network namespace of its own inside the laboratory's host, whose /proc/sys is read-only but for `net`.
 OWN_NETWORK = ("unshare", "--net", "--ipc")
 
@@ -170,12 +171,12 @@ def _tables(saved: str) -> dict[str, Table]:
 def _meant_tables(node: Node, family: str) -> dict[str, Table]:
     firewall = node.firewall
     assert firewall is not None
-    built_in = {"filter": ("INPUT", "FORWARD", "OUTPUT"), "nat": ("PREROUTING", "INPUT", "OUTPUT", "POSTROUTING")}
     rules = sorted((rule for rule in firewall.rules if rule.family == family), key=lambda rule: rule.priority)
-    tables = {name: Table(dict.fromkeys(built_in[name], "ACCEPT"), {}) for name in {rule.table for rule in rules}}
-    for said, chain, verdict in firewall.policies:
-        if said == family:
-            tables.setdefault("filter", Table(dict.fromkeys(built_in["filter"], "ACCEPT"), {})).policies[chain] = verdict
+    policies = {chain: verdict for said, chain, verdict in firewall.policies if said == family}
+    names = {rule.table for rule in rules} | ({"filter"} if policies else set())
+    tables = {name: Table(dict.fromkeys(BUILT_IN[name], "ACCEPT"), {}) for name in names}
+    if policies:
+        tables["filter"].policies.update(policies)
     for rule in rules:
         tables[rule.table].rules.setdefault(rule.chain, []).append(_words(rule.rule))
     return tables

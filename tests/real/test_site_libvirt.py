@@ -29,7 +29,6 @@ pytestmark = pytest.mark.real
 BEYOND_LIBVIRTS_SCHEMA: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "kvmgen-arp-segments": ("arp", "arpsrcipmask"),
-        "exercise": ("icmpv6", "state"),
     }
 )
 """Filters that libvirt's RELAX NG schema refuses for one attribute of one protocol.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from kvmgen.checks import clashes, features, filters, hardware, links, names
+from kvmgen.checks import clashes, features, filters, firewall, hardware, links, names
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.site import Site
 
@@ -22,6 +22,7 @@ CHECKS: tuple[tuple[Rule, Check], ...] = (
     (clashes.UUID_TWICE, clashes.uuids),
     (hardware.PCI_TWICE, hardware.pci_addresses),
     (filters.FILTER_CYCLE, filters.cycles),
+    (firewall.GUESTS_CUT_OFF, firewall.cut_off),
     (features.TOO_NEW, features.too_new),
 )
 

@@ -47,9 +47,9 @@ def _addresses(site: Site) -> Iterator[Use]:
                 origin = bridge.origin.at("addresses", index)
                 yield (bridge.segment, address.ip), origin, f"{host.name} ({bridge.name})"
     for network in _networks(site):
-        for address in network.addresses:
+        for index, address in enumerate(network.addresses):
             whose = f"{network.host} (network {network.name})"
-            yield (network.segment, address.ip), network.at("addresses"), whose
+            yield (network.segment, address.ip), network.at("addresses", index), whose
     for guest in site.guests.values():
         for nic in guest.interfaces:
             segments = _segments(site, guest, nic.network, nic.bridge)

@@ -20,6 +20,9 @@ ZONES_THAT_FORWARD = (0, 9)
 BUILT_IN_ZONES = frozenset(
     ("block", "dmz", "drop", "external", "home", "internal", "libvirt", "nm-shared", "public", "trusted", "work")
 )
+DEFAULT_SERVICES = ("dhcpv6-client", "ssh")
+"""What firewalld's default zone opens on a server."""
+
 LATE = 10_000
 """The priority of derived rules: behind every rule of the inventory, so that those decide first."""
 
@@ -124,7 +127,7 @@ def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Br
     """Add what lets bridged frames between guests pass where bridge netfilter shows them to the host's firewall.
 
     Both of firewalld's backends reject them otherwise. Where zones can forward, each bridge that is in no zone yet gets
-    one of its own, which opens no port of the host; elsewhere a direct rule behind all others accepts bridged frames.
+    one of its own, which opens no more of the host than the default zone; elsewhere a direct rule behind all others accepts bridged frames.
     """
     bridges = [bridge for bridge in bridges if bridge.zone is None]
     if platform.firewalld is None or not bridges:
@@ -136,11 +139,15 @@ def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Br
 
 
 def _guest_zone(bridge: Bridge) -> Zone:
+    """A zone for a bridge alone. Where the host has addresses of its own on it, administrators still come in."""
+    only_guests = bridge.addressing.is_empty
+    to = "no port" if only_guests else "SSH"
     return Zone(
         name=bridge.name,
         origin=bridge.origin,
-        description=f"The guests on {bridge.name}: to each other, but to no port of this host.",
+        description=f"The guests on {bridge.name} reach each other, and {to} of this host.",
         interfaces=(bridge.name,),
+        services=() if only_guests else DEFAULT_SERVICES,
         forward=True,
     )
 

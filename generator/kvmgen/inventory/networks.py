@@ -22,7 +22,7 @@ from kvmgen.model.network import (
     Portgroup,
     VirtualNetwork,
 )
-from kvmgen.model.values import Address, Interface, Mac
+from kvmgen.model.values import Address, Interface, Mac, Range
 
 _ONLY_LIBVIRTS_OWN = (
     "forward-dev",
@@ -223,26 +223,39 @@ def _portgroup(name: str, data: Data) -> Portgroup:
 def with_leases(network: VirtualNetwork, leases: Sequence[Lease]) -> tuple[Dhcp, NetworkDns]:
     """The network's DHCP and DNS with its guests' own addresses in them, in the order of the guests' names.
 
-    A guest's IPv4 address is leased to its MAC where the network leases IPv4 at all; IPv6 likewise, by the guest's
-    name. The names of guests with addresses of the network's subnets are in its DNS whether they ask DHCP or not.
+    The names of guests with addresses of the network's subnets are in its DNS whether they ask DHCP or not.
     """
     subnets = [interface.network for interface in network.addresses]
-    leased = {range_.start.version for range_ in network.dhcp.ranges}
-    hosts: list[DhcpHost] = []
     names: dict[Address, str] = {}
     for lease in leases:
-        for interface in lease.addresses:
-            address = interface.ip
-            if any(address in subnet for subnet in subnets):
-                names[address] = lease.name
-                if address.version in leased:
-                    by_mac = lease.mac if address.version == 4 else None
-                    hosts.append(DhcpHost(address=address, name=lease.name, mac=by_mac))
+        names |= {own.ip: lease.name for own in lease.addresses if any(own.ip in subnet for subnet in subnets)}
     dns = network.dns
     known = tuple(DnsHost(address=address, names=(name,)) for address, name in names.items())
     if dns.enable is not False and known:
         dns = _with_hosts(dns, known)
-    return Dhcp(ranges=network.dhcp.ranges, hosts=(*network.dhcp.hosts, *hosts)), dns
+    hosts = (*network.dhcp.hosts, *_leased(network, leases))
+    return Dhcp(ranges=network.dhcp.ranges, hosts=hosts), dns
+
+
+def _leased(network: VirtualNetwork, leases: Sequence[Lease]) -> Iterator[DhcpHost]:
+    """The leases of guests: IPv4 by the interface's MAC, IPv6 by the guest's name.
+
+    Only a subnet with a range is leased from: libvirt takes one of each IP version. An interface gets one address of
+    each, its first there; what the inventory leases by hand stands.
+    """
+    subnets = [own.network for own in network.addresses if any(_in(own, range_) for range_ in network.dhcp.ranges)]
+    given = {host.address for host in network.dhcp.hosts}
+    pinned = {host.mac for host in network.dhcp.hosts}
+    for lease in leases:
+        for subnet in subnets:
+            address = next((own.ip for own in lease.addresses if own.ip in subnet), None)
+            mac = lease.mac if subnet.version == 4 else None
+            if address is not None and address not in given and (mac is None or mac not in pinned):
+                yield DhcpHost(address=address, name=lease.name, mac=mac)
+
+
+def _in(own: Interface, range_: Range) -> bool:
+    return range_.start in own.network
 
 
 def _with_hosts(dns: NetworkDns, hosts: tuple[DnsHost, ...]) -> NetworkDns:

@@ -45,6 +45,8 @@ def _defines(defines: Defines) -> dict[str, Any]:
         entry["autostart"] = defines.autostart
     if defines.needs:
         entry["needs"] = list(defines.needs)
+    if not defines.validate:
+        entry["validate"] = False
     if defines.images:
         entry["images"] = [_image(image) for image in defines.images]
     return entry

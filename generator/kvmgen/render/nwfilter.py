@@ -12,6 +12,16 @@ from kvmgen.model.filters import Filter, FilterInclude, FilterRule, Match
 from kvmgen.model.site import HostView
 from kvmgen.render._xml import Attributes, Element, document, el
 
+_NONE: frozenset[str] = frozenset()
+_TRACKING = frozenset(("state", "connlimit-above", "ipset", "ipsetflags"))
+_BEYOND_SCHEMA = {
+    "arp": frozenset(("arpsrcipmask", "arpdstipmask")),
+    "rarp": frozenset(("arpsrcipmask", "arpdstipmask")),
+    "icmpv6": _TRACKING,
+    **{f"{protocol}-ipv6": _TRACKING for protocol in ("tcp", "udp", "udplite", "esp", "ah", "sctp", "all")},
+}
+"""What libvirt's parser reads and its schema (nwfilter.rng) lacks, by protocol."""
+
 _DEFAULT_PRIORITY = 500
 """What libvirt takes for a rule without a priority; written out, so that the order can be read in the file."""
 
@@ -24,8 +34,16 @@ def render(view: HostView) -> Iterator[Artifact]:
             text=filter_xml(filter_),
             kind=Kind.NWFILTER,
             sources=(filter_.origin,),
-            defines=Defines(name=filter_.name, uuid=filter_.uuid, needs=filter_.includes),
+            defines=Defines(
+                name=filter_.name, uuid=filter_.uuid, needs=filter_.includes, validate=_is_in_schema(filter_)
+            ),
         )
+
+
+def _is_in_schema(filter_: Filter) -> bool:
+    """Whether libvirt's own schema knows every attribute that the filter uses."""
+    matches = (entry.match for entry in filter_.entries if isinstance(entry, FilterRule) and entry.match is not None)
+    return not any(_BEYOND_SCHEMA.get(match.protocol, _NONE) & dict(match.attributes).keys() for match in matches)
 
 
 def filter_xml(filter_: Filter) -> str:

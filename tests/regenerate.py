@@ -1,0 +1,27 @@
+"""Make the golden outputs anew: ``python -m tests.regenerate [NAME...]``. Read the diff as that host's administrator."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from kvmgen import pipeline, report
+
+GOLDEN = Path(__file__).parent / "cases" / "golden"
+
+
+def main(names: list[str]) -> int:
+    """Build each case's output; 1 where an inventory is wrong."""
+    failed = 0
+    for case in [GOLDEN / name for name in names] or sorted(GOLDEN.iterdir()):
+        result = pipeline.build(case / "inventory", case / "output")
+        for line in report.text(result.diagnostics, result.sources):
+            print(line, file=sys.stderr)
+        failed |= not result.is_good
+        for path in sorted(result.plan.write + result.plan.remove):
+            print(case.name, path)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
