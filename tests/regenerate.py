@@ -1,4 +1,7 @@
-"""Make the golden outputs anew: ``python -m tests.regenerate [NAME...]``. Read the diff as that host's administrator."""
+"""Make the golden outputs anew: ``python -m tests.regenerate [NAME...]``.
+
+Nothing here judges them: read the diff as that host's administrator before it is committed.
+"""
 
 from __future__ import annotations
 

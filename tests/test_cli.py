@@ -40,11 +40,11 @@ def run(*arguments: str | Path) -> tuple[int, str, str]:
         pytest.MonkeyPatch.context() as patch,
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as raised,
     ):
         patch.setattr(sys, "argv", ["kvmgen", *map(str, arguments)])
         patch.setattr(cli, "_leave", sys.exit)
-        cli.main()
+        with pytest.raises(SystemExit) as raised:
+            cli.main()
     assert isinstance(raised.value.code, int)
     return raised.value.code, out.getvalue(), err.getvalue()
 

@@ -1,4 +1,7 @@
-"""Whole inventories against the very files that they must make; `tests.regenerate` makes those anew, a person reads them."""
+"""Whole inventories against the very files that they must make.
+
+`tests.regenerate` makes those anew; a person reads them.
+"""
 
 from __future__ import annotations
 

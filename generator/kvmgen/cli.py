@@ -5,6 +5,7 @@ Exit codes: 0 good; 1 the site is wrong or the output stale; 2 called wrongly; 3
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -145,6 +146,7 @@ _WATCHED = 20
 
 def main() -> NoReturn:
     """Run the command; a bug is told as one, with how to report it."""
+    gc.disable()  # short-lived and acyclic: collecting costs a fifth of a large build's time and frees nothing
     try:
         app()
         code = 0

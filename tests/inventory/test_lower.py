@@ -105,7 +105,8 @@ def test_pins_win(tmp_path: Path) -> None:
             ),
             "filters/web.yaml": f"uuid: {uuid}\nrules: []\n",
             "guests/web.yaml": (
-                f'uuid: {uuid}\nhosts: [kvm1]\ninterfaces: {{eth0: {{bridge: br0, mac: "52:54:00:AA:BB:CD", filter: web}}}}\n'
+                f"uuid: {uuid}\nhosts: [kvm1]\n"
+                'interfaces: {eth0: {bridge: br0, mac: "52:54:00:AA:BB:CD", filter: web}}\n'
             ),
         },
     )
@@ -184,7 +185,10 @@ def test_rules_for_iptables_switch_bridge_netfilter_on(tmp_path: Path, rules: st
 
 def test_forwarding_follows_from_routed_networks(tmp_path: Path) -> None:
     """For the versions that the network has; what the inventory says of it stands."""
-    network = 'hosts: {kvm1: {}, kvm2: {}}\nforward: route\nbridge: {name: virbr1}\naddresses: [192.0.2.1/24, "2001:db8::1/64"]\n'
+    network = (
+        "hosts: {kvm1: {}, kvm2: {}}\nforward: route\nbridge: {name: virbr1}\n"
+        'addresses: [192.0.2.1/24, "2001:db8::1/64"]\n'
+    )
     isolated = "hosts: {kvm3: {}}\nforward: isolated\nbridge: {name: virbr1}\naddresses: [192.0.2.1/24]\n"
     files = {
         "hosts/kvm1.yaml": HOST,
@@ -209,7 +213,8 @@ def test_a_guests_own_word_stands_before_its_profile_and_that_before_the_default
     site = (
         SITE
         + "defaults: {guests: {vcpus: 2, memory: 2 GiB, rng: true, title: default, cpu: {mode: host-passthrough}}}\n"
-        + "profiles: {large: {vcpus: 8, memory: 8 GiB, title: profile, cpu: {topology: {sockets: 1, cores: 4, threads: 2}}}}\n"
+        + "profiles: {large: {vcpus: 8, memory: 8 GiB, title: profile, cpu: {topology: "
+        + "{sockets: 1, cores: 4, threads: 2}}}}\n"
     )
     guests = lowered(
         tmp_path,
@@ -286,7 +291,8 @@ def test_leases_follow_from_guests_addresses(tmp_path: Path) -> None:
                 'addresses: [198.51.100.5/24, 192.0.2.5/24, 192.0.2.6/24, "2001:db8::5/64", 203.0.113.5/24]}}\n'
             ),
             "guests/b.yaml": (
-                'hosts: [kvm1]\ninterfaces: {eth0: {network: lab, mac: "52:54:00:00:00:07", addresses: [192.0.2.7/24]}}\n'
+                "hosts: [kvm1]\n"
+                'interfaces: {eth0: {network: lab, mac: "52:54:00:00:00:07", addresses: [192.0.2.7/24]}}\n'
             ),
         },
     )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,43 +19,8 @@ from referencing.jsonschema import DRAFT202012
 from kvmgen import pipeline
 from kvmgen.inventory.schema import load
 from kvmgen.output import tree as writing
-from tests.sites import EXAMPLE, SMALL, tree, write
-
-
-@pytest.fixture
-def inventory(tmp_path: Path) -> Path:
-    return write(tmp_path / "inventory", SMALL)
-
-
-@pytest.fixture
-def output(tmp_path: Path, inventory: Path) -> Path:
-    """The output of the small site, built."""
-    folder = tmp_path / "output"
-    assert codes(pipeline.build(inventory, folder)) == []
-    return folder
-
-
-def codes(result: pipeline.Result) -> list[str]:
-    return sorted(diagnostic.rule.code for diagnostic in result.diagnostics)
-
-
-def without_guest(inventory: Path) -> None:
-    (inventory / "guests/web1.yaml").unlink()
-
-
-def without_host(inventory: Path) -> None:
-    """One host less, and what names it with it."""
-    (inventory / "hosts/kvm1.yaml").unlink()
-    (inventory / "networks/lab.yaml").write_text(SMALL["networks/lab.yaml"].replace("kvm1: {}, ", ""))
-    (inventory / "guests/web1.yaml").write_text(SMALL["guests/web1.yaml"].replace("kvm1, ", ""))
-
-
-def everything_changes(inventory: Path) -> None:
-    """Files are written, rewritten and removed; a host goes and another one comes."""
-    without_host(inventory)
-    (inventory / "hosts/kvm3.yaml").write_text(SMALL["hosts/kvm1.yaml"])
-    (inventory / "hosts/kvm2.yaml").write_text("platform: el8\nethernets: {em2: {}}\nbridges: {br0: {ports: [em2]}}\n")
-
+from tests.output.changes import codes, everything_changes, refuses, without_guest, without_host
+from tests.sites import EXAMPLE, SMALL, tree
 
 # What is written.
 
@@ -206,16 +169,6 @@ def test_a_manifest_leads_nowhere_else(inventory: Path, output: Path, tmp_path: 
 # What isn't kvmgen's.
 
 
-def refuses(inventory: Path, output: Path, expected: list[str]) -> pipeline.Result:
-    """A build that must tell this and leave the output, and what is around it, as it is."""
-    before = tree(output.parent)
-    result = pipeline.build(inventory, output)
-    assert codes(result) == expected
-    after = tree(output.parent)
-    assert after == before
-    return result
-
-
 def test_a_foreign_file_stays(inventory: Path, output: Path) -> None:
     (output / "README").write_text("mine")
     (output / "kvm1/libvirt/domains/notes.txt").write_text("mine")
@@ -302,93 +255,7 @@ def test_a_link_in_place_of_the_stage(inventory: Path, output: Path, tmp_path: P
     assert not (output / writing._STAGE).is_symlink()
 
 
-# All or nothing.
-
-CALLS = ("rename", "write", "open", "makedirs", "mkdir")
-
-
-def _failing(monkeypatch: pytest.MonkeyPatch, name: str, count: int, number: int) -> list[int]:
-    """Let the ``count``-th call of ``os.NAME`` fail below the output; the list then holds how many calls there were."""
-    real, calls = getattr(os, name), [0]
-
-    def call(*arguments: Any, **options: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == count:
-            raise OSError(number, os.strerror(number), "a file")
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(os, name, call)
-    return calls
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_a_failure_anywhere_leaves_the_old_output_whole(
-    inventory: Path, output: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every call that writing makes fails once; the old tree is there byte for byte, and a second build succeeds."""
-    everything_changes(inventory)
-    before, saved = tree(output), output.parent / "saved"
-    shutil.copytree(output, saved)
-    count = failures = 0
-    while True:
-        count += 1
-        with monkeypatch.context() as patch:
-            calls = _failing(patch, name, count, errno.ENOSPC)
-            result = pipeline.build(inventory, output)
-        if calls[0] < count:
-            break
-        if codes(result):
-            failures += 1
-            assert set(codes(result)) == {"KV032"}
-            assert "the output is as it was" in result.diagnostics[0].message
-            assert tree(output) == before
-        else:  # a call whose failure doesn't matter, such as making a folder that is there
-            assert name in ("open", "mkdir")
-            shutil.rmtree(output)
-            shutil.copytree(saved, output)
-    assert failures
-    assert codes(pipeline.build(inventory, output)) == []
-    fresh = output.parent / "fresh"
-    pipeline.build(inventory, fresh)
-    assert tree(output) == tree(fresh)
-
-
-def test_an_interrupt_leaves_the_old_output_whole(
-    inventory: Path, output: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    everything_changes(inventory)
-    before, real, calls = tree(output), os.rename, [0]
-
-    def rename(source: Path, target: Path) -> None:
-        calls[0] += 1
-        if calls[0] == 5:
-            raise KeyboardInterrupt
-        real(source, target)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(os, "rename", rename)
-        pipeline.build(inventory, output)
-    assert tree(output) == before
-
-
-def test_a_failing_way_back_is_told(inventory: Path, output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO), "a file")
-
-    everything_changes(inventory)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", fail)
-        _failing(patch, "rename", 5, errno.EIO)
-        result = pipeline.build(inventory, output)
-    assert codes(result) == ["KV032"]
-    assert "neither the old one nor the new one" in result.diagnostics[0].message
-
-
-def test_what_a_killed_build_left_is_cleared_away(inventory: Path, output: Path) -> None:
-    (output / writing._STAGE / "new/kvm1").mkdir(parents=True)
-    (output / writing._STAGE / "new/kvm1/half").write_text("half")
-    assert pipeline.build(inventory, output).plan.is_empty
-    assert not (output / writing._STAGE).exists()
+# One at a time, on as many cores as there are.
 
 
 def test_two_builds_at_once(inventory: Path, output: Path) -> None:
@@ -402,17 +269,6 @@ def test_two_builds_at_once(inventory: Path, output: Path) -> None:
     finally:
         os.close(descriptor)
     assert codes(pipeline.build(inventory, output)) == []
-
-
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR])
-def test_an_output_that_cannot_be_opened(
-    inventory: Path, output: Path, number: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    without_guest(inventory)
-    with monkeypatch.context() as patch:
-        _failing(patch, "open", 1, number)
-        result = refuses(inventory, output, ["KV032"])
-    assert os.strerror(number) in result.diagnostics[0].message
 
 
 def test_many_processes_write_the_same(inventory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ GUESTS_FOLDER = "guests"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteFile:
-    """One file of a host's folder, as its manifest has it; `name` and `autostart` are the libvirt object's."""
+    """One file of a host's folder, as its manifest has it; the last four are the libvirt object's."""
 
     path: str
     text: str
@@ -36,6 +35,7 @@ class SiteFile:
     name: str
     uuid: str
     autostart: bool
+    validate: bool
 
     @property
     def is_of_host(self) -> bool:
@@ -93,7 +93,6 @@ def compiled_site(tmp_path_factory: pytest.TempPathFactory) -> CompiledSite:
     """The example site, compiled."""
     folder = tmp_path_factory.mktemp("site")
     result = build(INVENTORY, folder)
-    gc.enable()  # a build switches it off
     assert result.is_good, result.diagnostics
     assert result.site is not None
     hosts = {view.host.name: _site_host(view, folder / view.host.name) for view in views(result.site)}
@@ -118,4 +117,5 @@ def _site_file(folder: Path, entry: dict[str, Any]) -> SiteFile:
         name=defines.get("name", ""),
         uuid=defines.get("uuid", ""),
         autostart=defines.get("autostart", False),
+        validate=defines.get("validate", True),
     )

@@ -13,8 +13,8 @@ GUESTS_CUT_OFF = Rule(code="KV601", title="Guests that firewalld would cut off")
 def cut_off(site: Site) -> Iterator[Diagnostic]:
     """Frames between guests pass the host's firewall, and nothing can let them through it.
 
-    With bridge netfilter on, firewalld rejects bridged frames. el7's iptables backend takes a direct rule for them; with
-    el8's nftables backend a direct accept doesn't end the matter, and zones can forward only since firewalld 0.9.
+    With bridge netfilter on, firewalld rejects bridged frames. el7's iptables backend takes a direct rule for them;
+    with el8's nftables backend a direct accept doesn't end the matter, and zones can forward only since firewalld 0.9.
     """
     for host in site.hosts.values():
         derived = any(rule.why for rule in host.firewall.rules) if host.firewall else False

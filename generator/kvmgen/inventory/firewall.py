@@ -127,7 +127,8 @@ def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Br
     """Add what lets bridged frames between guests pass where bridge netfilter shows them to the host's firewall.
 
     Both of firewalld's backends reject them otherwise. Where zones can forward, each bridge that is in no zone yet gets
-    one of its own, which opens no more of the host than the default zone; elsewhere a direct rule behind all others accepts bridged frames.
+    one of its own, which opens no more of the host than the default zone does; elsewhere a direct rule behind all
+    others accepts bridged frames.
     """
     bridges = [bridge for bridge in bridges if bridge.zone is None]
     if platform.firewalld is None or not bridges:

@@ -286,7 +286,8 @@ def _too_much(text: str) -> Refusal | None:
     These are tags, anchors, aliases and deep nesting. Most texts have too few characters of theirs to be looked at.
     """
     openings = sum(map(text.count, ("[", "{", "- ", "-\n", "? ", "?\n")))
-    if "*" not in text and openings <= MAX_DEPTH and " " * MAX_DEPTH not in text and not _PROPERTY.search(text):
+    is_plain = "*" not in text and not (("!" in text or "&" in text) and _PROPERTY.search(text))
+    if is_plain and openings <= MAX_DEPTH and " " * MAX_DEPTH not in text:
         return None
     depth = 0
     try:
