@@ -71,8 +71,12 @@ def test_a_network_starts_and_serves_dhcp(lab_libvirt: LabHost, mode: str) -> No
     lab_libvirt.virsh_with("net-define", network_xml(mode, FORWARDS[mode], number, mac), "--validate")
     lab_libvirt.virsh("net-start", mode)
     with LabGuest(lab_libvirt, mode, tap=f"vnet-{mode}", mac=mac, bridge=f"virbr-{mode}") as guest, Wire(guest) as wire:
-        wire.send(frames.dhcp_discover(mac))
-        offer = wire.hears(lambda frame: (seen := frames.read(frame)) is not None and seen.payload[:2] == b"\0C", 5)
+        offer = None
+        for _ in range(8):  # dnsmasq may not listen yet: a client asks again
+            wire.send(frames.dhcp_discover(mac))
+            offer = wire.hears(lambda frame: (seen := frames.read(frame)) is not None and seen.payload[:2] == b"\0C", 2)
+            if offer is not None:
+                break
         assert offer is not None
         assert offer[58:62] == bytes([10, 9, number, 77])
     lab_libvirt.virsh("net-destroy", mode)

@@ -39,8 +39,9 @@ FIREWALLD = "etc/firewalld/"
 BEYOND_LIBVIRTS_SCHEMA = ("kvmgen-arp-segments",)
 FORWARDING = "3"
 ROUND_WAIT = 0.3
-DHCP_PATIENCE = 8.0
+DHCP_PATIENCE = 5.0
 """Seconds; dnsmasq pings an address for three before it offers it."""
+DHCP_TRIES = 4
 
 Sent = Mapping[str, tuple[bytes, bool]]
 """Frames by what they are, and whether they must arrive."""
@@ -279,25 +280,24 @@ _MESSAGE_TYPE = b"\x63\x82\x53\x63\x35\x01"
 def take_lease(guest: LabGuest) -> str:
     """Get an address from the segment's DHCP server and give it to the guest's interface; returns the address."""
     with Wire(guest) as wire:
-        wire.send(frames.dhcp_discover(guest.mac))
-        offer = _hear(wire, OFFER)
+        offer = _ask(wire, frames.dhcp_discover(guest.mac), OFFER)
         address, server = socket.inet_ntoa(offer[16:20]), _option(offer, 54)
-        wire.send(_dhcp_request(guest.mac, offer[16:20], server))
-        _hear(wire, ACKNOWLEDGEMENT)
+        _ask(wire, _dhcp_request(guest.mac, offer[16:20], server), ACKNOWLEDGEMENT)
     length = _option(offer, 1)
     prefix = int.from_bytes(length, "big").bit_count()
     guest.run("ip", "address", "add", f"{address}/{prefix}", "dev", guest.interface)
     return address
 
 
-def _hear(wire: Wire, kind: int) -> bytes:
-    """The BOOTP message of a DHCP answer."""
-    heard = wire.hears(lambda frame: _MESSAGE_TYPE + bytes([kind]) in frame, DHCP_PATIENCE)
-    if heard is None:
-        raise LabError(f"no DHCP server answered with a message of type {kind}")
-    seen = frames.read(heard)
-    assert seen is not None
-    return seen.payload[8:]
+def _ask(wire: Wire, request: bytes, kind: int) -> bytes:
+    """The BOOTP message of a DHCP answer; asked again, as clients do, where none comes."""
+    for _ in range(DHCP_TRIES):
+        wire.send(request)
+        heard = wire.hears(lambda frame: _MESSAGE_TYPE + bytes([kind]) in frame, DHCP_PATIENCE)
+        seen = None if heard is None else frames.read(heard)
+        if seen is not None:
+            return seen.payload[8:]
+    raise LabError(f"no DHCP server answered with a message of type {kind}")
 
 
 def _option(message: bytes, code: int) -> bytes:
