@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from kvmgen.artifact import Artifact
-from kvmgen.diagnostics import Position
+from kvmgen.diagnostics import Origin, Position
 from kvmgen.inventory.read import Sources
 from kvmgen.model.site import Site, views
 from kvmgen.output.manifest import NAME as MANIFEST
@@ -30,7 +30,7 @@ def _of_file(path: str, artifacts: list[Artifact], sources: Sources) -> list[str
     chosen = [artifact for artifact in artifacts if path in (artifact.path, MANIFEST)]
     if not chosen:
         return None
-    origins = dict.fromkeys(origin for artifact in chosen for origin in artifact.sources)
+    origins = dict.fromkeys(_told(origin) for artifact in chosen for origin in artifact.sources)
     lines = []
     for origin in origins:
         if origin.is_kvmgens:
@@ -40,3 +40,8 @@ def _of_file(path: str, artifacts: list[Artifact], sources: Sources) -> list[str
         what = ".".join(map(str, origin.pointer))
         lines.append(f"{sources.root}/{origin.file}:{position.line}:{position.column}  {what}".rstrip())
     return lines
+
+
+def _told(origin: Origin) -> Origin:
+    """kvmgen's own files as a whole: nobody looks for a line in them."""
+    return Origin(origin.file) if origin.is_kvmgens else origin

@@ -44,7 +44,7 @@ def test_artifact() -> None:
     (artifact,) = render(view(networks=(carried,)))
     assert artifact.path == "libvirt/networks/default.xml"
     assert artifact.kind is Kind.NETWORK
-    assert artifact.sources == (carried.origin,)
+    assert artifact.sources == (carried.origin, carried.origin.at("hosts", "kvm01"))
     assert artifact.defines == Defines(name="default", uuid=carried.uuid, autostart=False)
 
 

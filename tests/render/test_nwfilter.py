@@ -76,7 +76,7 @@ def test_artifact() -> None:
     (artifact,) = render(replace(view(), filters=(LIMIT,)))
     assert artifact.path == "libvirt/nwfilters/limit.xml"
     assert artifact.kind is Kind.NWFILTER
-    assert artifact.sources == (LIMIT.origin,)
+    assert artifact.sources == (LIMIT.origin, *(entry.origin for entry in LIMIT.entries))
     needs = ("clean-traffic", "no-ip-multicast")
     assert artifact.defines == Defines(name="limit", uuid=LIMIT.uuid, needs=needs)
 

@@ -77,7 +77,13 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         watchdog=_watchdog(data.get("watchdog")),
         autostart=data["autostart"],
         inside=_inside(context, name, data, origin, interfaces) if "platform" in data else None,
+        inherits=_inherits(document.data, around),
     )
+
+
+def _inherits(data: Data, around: Surroundings) -> tuple[Origin, ...]:
+    profile = (SITE.at("profiles", data["profile"]),) if "profile" in data else ()
+    return (*profile, SITE.at("defaults", "guests")) if around.defaults else profile
 
 
 def _filled_in(context: Context, document: Document, around: Surroundings) -> dict[str, Any]:

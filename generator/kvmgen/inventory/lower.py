@@ -95,7 +95,7 @@ def _with_leases(
     for guest in guests.values():
         for nic in guest.interfaces:
             if nic.network is not None and nic.addressing.addresses:
-                lease = Lease(guest.name.partition(".")[0], nic.mac, nic.addressing.addresses)
+                lease = Lease(guest.name.partition(".")[0], nic.mac, nic.addressing.addresses, nic.origin)
                 for host in guest.hosts:
                     leases.setdefault((host, nic.network), []).append(lease)
     return {
@@ -108,7 +108,7 @@ def _leasing(network: VirtualNetwork, leases: list[Lease]) -> VirtualNetwork:
     if not leases or network.forward is Forward.BRIDGE:
         return network
     dhcp, dns = with_leases(network, leases)
-    return replace(network, dhcp=dhcp, dns=dns)
+    return replace(network, dhcp=dhcp, dns=dns, named_from=tuple(lease.origin for lease in leases))
 
 
 def _with_what_guests_need(

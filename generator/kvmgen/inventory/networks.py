@@ -45,6 +45,7 @@ class Lease:
     name: str
     mac: Mac
     addresses: tuple[Interface, ...]
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True)

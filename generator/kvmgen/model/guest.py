@@ -144,6 +144,7 @@ class Guest:
     watchdog: Watchdog | None
     autostart: bool
     inside: Node | None
+    inherits: tuple[Origin, ...] = ()  # the profile and the defaults that fill it in
 
     @property
     def home(self) -> str:

@@ -143,6 +143,7 @@ class VirtualNetwork:
     portgroups: tuple[Portgroup, ...] = ()
     bandwidth: Bandwidths | None = None
     own_keys: frozenset[str] = frozenset()  # what was said for this host alone
+    named_from: tuple[Origin, ...] = ()  # the guests' interfaces that its DHCP and DNS name
 
     def at(self, key: str, *keys: str | int) -> Origin:
         """Where something was said: among this host's differences, or for all hosts."""

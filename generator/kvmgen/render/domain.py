@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kvmgen.artifact import Artifact, Defines, Image, Kind
+from kvmgen.diagnostics import Origin
 from kvmgen.model.guest import Cpu, Disk, Firmware, Guest
 from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.platform import Platform
@@ -38,7 +39,7 @@ def render(view: HostView) -> Iterator[Artifact]:
             path=f"libvirt/domains/{guest.name}.xml",
             text=domain_xml(guest, networks, view.host.platform),
             kind=Kind.DOMAIN,
-            sources=(guest.origin,),
+            sources=_sources(guest),
             defines=Defines(
                 name=guest.name,
                 uuid=guest.uuid,
@@ -46,6 +47,12 @@ def render(view: HostView) -> Iterator[Artifact]:
                 images=tuple(image for image in map(_image, guest.disks) if image),
             ),
         )
+
+
+def _sources(guest: Guest) -> tuple[Origin, ...]:
+    disks = (disk.origin for disk in guest.disks)
+    nics = (nic.origin for nic in guest.interfaces)
+    return (guest.origin, *disks, *nics, *guest.inherits)
 
 
 def _image(disk: Disk) -> Image | None:

@@ -33,7 +33,7 @@ def render(view: HostView) -> Iterator[Artifact]:
             path=f"libvirt/networks/{network.libvirt_name}.xml",
             text=network_xml(network),
             kind=Kind.NETWORK,
-            sources=(network.origin,),
+            sources=(network.origin, network.origin.at("hosts", network.host), *network.named_from),
             defines=Defines(name=network.libvirt_name, uuid=network.uuid, autostart=network.autostart),
         )
 

@@ -33,7 +33,7 @@ def render(view: HostView) -> Iterator[Artifact]:
             path=f"libvirt/nwfilters/{filter_.name}.xml",
             text=filter_xml(filter_),
             kind=Kind.NWFILTER,
-            sources=(filter_.origin,),
+            sources=(filter_.origin, *(entry.origin for entry in filter_.entries)),
             defines=Defines(
                 name=filter_.name, uuid=filter_.uuid, needs=filter_.includes, validate=_is_in_schema(filter_)
             ),
