@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import yaml
@@ -55,10 +56,7 @@ class Source:
 
     def position(self, pointer: Pointer, *, of_key: bool = False) -> Position | None:
         """Where a value (or its key) stands; the nearest enclosing value where the pointer leads nowhere."""
-        try:
-            node = yaml.compose(self.text, Loader=yaml.CBaseLoader)
-        except yaml.YAMLError:
-            return None
+        node = _composed(self.text)
         mark = None if node is None else node.start_mark
         for key in pointer:
             found = _child(node, key)
@@ -67,6 +65,15 @@ class Source:
             key_node, node = found
             mark = (key_node if of_key and key_node is not None else node).start_mark
         return None if mark is None else Position(mark.line + 1, mark.column + 1)
+
+
+@lru_cache(maxsize=16)
+def _composed(text: str) -> yaml.Node | None:
+    """A text's nodes with their marks; the last ones are kept, for a file with many errors."""
+    try:
+        return yaml.compose(text, Loader=yaml.CBaseLoader)
+    except yaml.YAMLError:
+        return None
 
 
 def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
