@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from socket import AF_INET, inet_pton
@@ -40,7 +40,7 @@ class Context:
 
     identity: Identity
     domain: str | None
-    broken: frozenset[str] = frozenset()
+    broken: Set[str] = frozenset()
     diagnostics: list[Diagnostic] = field(default_factory=list)
     _inherited: dict[tuple[str, str], Origin] = field(default_factory=dict)
 
@@ -97,12 +97,12 @@ class Context:
             self._not_an_address(origin, error, "Write an IPv4 or IPv6 address.")
             return None
 
-    def interface(self, text: str, origin: Origin) -> Interface | None:
-        """An address with the length of its prefix."""
+    def interface(self, text: str, origin: Origin, *way: str | int) -> Interface | None:
+        """An address with the length of its prefix; ``way`` leads on from ``origin``."""
         try:
             return IPv6Interface(text) if ":" in text else IPv4Interface(_ipv4(text))
         except ValueError as error:
-            self._not_an_address(origin, error, "Write ADDRESS/LENGTH, such as 192.0.2.10/24.")
+            self._not_an_address(origin.at(*way), error, "Write ADDRESS/LENGTH, such as 192.0.2.10/24.")
             return None
 
     def network(self, text: str, origin: Origin) -> Network | None:
@@ -123,7 +123,7 @@ class Context:
 
     def interfaces(self, texts: Sequence[str], origin: Origin) -> tuple[Interface, ...]:
         """Several addresses with lengths; ``origin`` is the list's."""
-        found = [self.interface(text, origin.at(index)) for index, text in enumerate(texts)]
+        found = [self.interface(text, origin, index) for index, text in enumerate(texts)]
         return tuple(address for address in found if address is not None)
 
     def networks(self, texts: Sequence[str], origin: Origin) -> tuple[Network, ...]:

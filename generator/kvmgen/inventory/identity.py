@@ -27,5 +27,5 @@ class Identity:
 
     def mac(self, *names: str) -> Mac:
         """A MAC of QEMU's range: 52:54, then 32 bits of a hash of the site and the names."""
-        digest = sha256("/".join((self._site, *names)).encode()).hexdigest()
-        return Mac(f"52:54:{digest[0:2]}:{digest[2:4]}:{digest[4:6]}:{digest[6:8]}")
+        digest = sha256("/".join((self._site, *names)).encode()).digest()
+        return Mac(f"52:54:{digest[:4].hex(':')}")

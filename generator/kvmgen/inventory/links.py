@@ -176,7 +176,7 @@ def addressing(context: Context, link: Data, origin: Origin) -> Addressing:
         dhcp4=link.get("dhcp4", False),
         dhcp6=link.get("dhcp6", False),
         accept_ra=link.get("accept-ra", False),
-        routes=context.routes(link.get("routes", ()), origin.at("routes")),
+        routes=context.routes(link["routes"], origin.at("routes")) if "routes" in link else (),
     )
 
 

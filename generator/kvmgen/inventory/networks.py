@@ -229,7 +229,7 @@ def with_leases(network: VirtualNetwork, leases: Sequence[Lease]) -> tuple[Dhcp,
     subnets = [interface.network for interface in network.addresses]
     names: dict[Address, str] = {}
     for lease in leases:
-        names |= {own.ip: lease.name for own in lease.addresses if any(own.ip in subnet for subnet in subnets)}
+        names |= {own.ip: lease.name for own in lease.addresses if any(own in subnet for subnet in subnets)}
     dns = network.dns
     known = tuple(DnsHost(address=address, names=(name,)) for address, name in names.items())
     if dns.enable is not False and known:
@@ -249,7 +249,7 @@ def _leased(network: VirtualNetwork, leases: Sequence[Lease]) -> Iterator[DhcpHo
     pinned = {host.mac for host in network.dhcp.hosts}
     for lease in leases:
         for subnet in subnets:
-            address = next((own.ip for own in lease.addresses if own.ip in subnet), None)
+            address = next((own.ip for own in lease.addresses if own in subnet), None)
             mac = lease.mac if subnet.version == 4 else None
             if address is not None and address not in given and (mac is None or mac not in pinned):
                 yield DhcpHost(address=address, name=lease.name, mac=mac)

@@ -33,7 +33,7 @@ def lower_interface(
     """One interface; ``hosts`` are all that can carry the guest, ``variables`` those that each filter uses."""
     mac = optional_mac(data) or context.identity.mac("guest", guest, name)
     own = addressing(context, data, origin)
-    allowed = context.networks(data.get("allowed-addresses", ()), origin.at("allowed-addresses"))
+    allowed = _allowed(context, data, origin)
     segment = _plugged_into(context, data, origin, hosts, networks)
     default = defaults("guest", "interfaces")
     return GuestInterface(
@@ -58,6 +58,12 @@ def lower_interface(
         bandwidth=bandwidths(data.get("bandwidth")),
         pci=_pci(data.get("pci")),
     )
+
+
+def _allowed(context: Context, data: Data, origin: Origin) -> tuple[Network, ...]:
+    if "allowed-addresses" not in data:
+        return ()
+    return context.networks(data["allowed-addresses"], origin.at("allowed-addresses"))
 
 
 def _pci(text: str | None) -> tuple[int, int, int] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
 Version = tuple[int, ...]
@@ -51,6 +52,13 @@ _MACHINES: Mapping[int, Mapping[str, str]] = MappingProxyType(
 )
 
 
+@cache
+def _versions(major: int, minor: int | None) -> Versions:
+    rows = [row for known, row in _BY_MINOR if known == major]
+    row = rows[0] if minor is None else max((row for row in rows if row <= minor), default=rows[0])
+    return _BY_MINOR[major, row]
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Platform:
     """A release of the EL family: ``el7``, or ``el9.4`` where the minor matters."""
@@ -70,9 +78,7 @@ class Platform:
     @property
     def versions(self) -> Versions:
         """The versions of the newest table row that is not newer than this platform."""
-        rows = [minor for major, minor in _BY_MINOR if major == self.major]
-        minor = rows[0] if self.minor is None else max((row for row in rows if row <= self.minor), default=rows[0])
-        return _BY_MINOR[self.major, minor]
+        return _versions(self.major, self.minor)
 
     @property
     def libvirt(self) -> Version:

@@ -15,16 +15,17 @@ FORMAT = 1
 
 def manifest(site: str, host: str, platform: str, artifacts: Sequence[Artifact]) -> str:
     """The manifest's text; the artifacts stand in the order in which they are applied."""
-    content = {
+    head = {
         "generator": "kvmgen",
         "format": FORMAT,
         "site": site,
         "host": host,
         "platform": platform,
         "order": [str(kind) for kind in APPLY_ORDER],
-        "files": [_file(artifact) for artifact in artifacts],
     }
-    return json.dumps(content, indent=1) + "\n"
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
+    files = ",\n".join([f"  {json.dumps(_file(artifact))}" for artifact in artifacts])
+    return "{\n" + ",\n".join([*lines, f' "files": [\n{files}\n ]']) + "\n}\n"
 
 
 def _file(artifact: Artifact) -> dict[str, Any]:

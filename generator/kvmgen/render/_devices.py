@@ -40,10 +40,10 @@ def devices(guest: Guest, networks: Mapping[str, VirtualNetwork], platform: Plat
         () if guest.chipset == "pc" else _pcie_controllers(guest, root_ports(slots), platform),
         (interface(nic, networks, slots) for nic in guest.interfaces),
         SERIAL_CONSOLE if guest.serial_console else (),
-        when(guest.guest_agent, _agent_channel(guest, platform)),
+        _agent_channel(guest, platform) if guest.guest_agent else None,
         when(guest.graphics, TABLET),
         None if guest.graphics is None else _graphics(guest.graphics),
-        when(guest.video, el("video", {}, el("model", {"type": guest.video}))),
+        el("video", {}, el("model", {"type": guest.video})) if guest.video else None,
         None if guest.watchdog is None else _watchdog(guest.watchdog),
         MEMBALLOON,
         when(guest.rng, RNG),
@@ -71,12 +71,12 @@ def _disk(disk: Disk) -> Element:
             "driver",
             {"name": "qemu", "type": disk.format, "cache": disk.cache, "io": disk.io, "discard": disk.discard},
         ),
-        when(disk.file or disk.dev or disk.volume, el("source", source)),
+        el("source", source) if disk.file or disk.dev or disk.volume else None,
         el("target", {"dev": disk.target, "bus": disk.bus}),
         when(disk.readonly or disk.device == "cdrom", READONLY),
         when(disk.shareable, SHAREABLE),
-        when(disk.serial, el("serial", {}, disk.serial)),
-        when(disk.boot_order, el("boot", {"order": disk.boot_order})),
+        el("serial", {}, disk.serial) if disk.serial else None,
+        el("boot", {"order": disk.boot_order}) if disk.boot_order else None,
     )
 
 
@@ -143,13 +143,13 @@ def _has_conventional_device(guest: Guest) -> bool:
 
 def _agent_channel(guest: Guest, platform: Platform) -> Element:
     """Where libvirt and the agent inside the guest meet. el6's libvirt wants to be told the socket's path."""
-    path = None if platform.libvirt >= NAMES_AGENT_SOCKETS else f"/var/lib/libvirt/qemu/{guest.name}.agent"
-    return el(
-        "channel",
-        {"type": "unix"},
-        when(path, el("source", {"mode": "bind", "path": path})),
-        el("target", {"type": "virtio", "name": "org.qemu.guest_agent.0"}),
-    )
+    if platform.libvirt >= NAMES_AGENT_SOCKETS:
+        return el("channel", {"type": "unix"}, AGENT)
+    path = f"/var/lib/libvirt/qemu/{guest.name}.agent"
+    return el("channel", {"type": "unix"}, el("source", {"mode": "bind", "path": path}), AGENT)
+
+
+AGENT = el("target", {"type": "virtio", "name": "org.qemu.guest_agent.0"})
 
 
 def _graphics(graphics: Graphics) -> Element:

@@ -26,13 +26,13 @@ def interface(nic: GuestInterface, networks: Mapping[str, VirtualNetwork], slots
         None if nic.vlan is None else el("vlan", {}, el("tag", {"id": nic.vlan})),
         bandwidth(nic.bandwidth),
         when(nic.isolated or _in_isolated_portgroup(nic, networks), ISOLATED),
-        when(nic.target, el("target", {"dev": nic.target})),
+        el("target", {"dev": nic.target}) if nic.target else None,
         el("model", {"type": nic.model}),
-        when(nic.queues and nic.model == "virtio", el("driver", {"queues": nic.queues})),
+        el("driver", {"queues": nic.queues}) if nic.queues and nic.model == "virtio" else None,
         None if nic.filterref is None else _filterref(nic.filterref),
         when(not nic.link_up, LINK_DOWN),
-        when(nic.mtu, el("mtu", {"size": nic.mtu})),
-        when(nic.boot_order, el("boot", {"order": nic.boot_order})),
+        el("mtu", {"size": nic.mtu}) if nic.mtu else None,
+        el("boot", {"order": nic.boot_order}) if nic.boot_order else None,
         _address(slots[nic.name], slots),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kvmgen.model.pci import PciAddress
 from kvmgen.render._xml import Element, el
 
@@ -11,6 +13,7 @@ def root_ports(slots: dict[str, PciAddress]) -> range:
     return range(1, max((bus for bus, _, _ in slots.values()), default=0) + 1)
 
 
+@lru_cache(maxsize=1024)
 def address_element(address: PciAddress, multifunction: bool = False) -> Element:
     """libvirt's ``<address>`` of a PCI device; ``multifunction`` where function 0 shares its slot with others."""
     bus, slot, function = address

@@ -29,7 +29,12 @@ NO_ATTRIBUTES: Attributes = {}
 
 def el(tag: str, attributes: Attributes = NO_ATTRIBUTES, *children: Content) -> Element:
     """An element. Attributes that are ``None`` are left out."""
-    opening = tag + _attributes(attributes) if attributes else tag
+    opening = tag
+    for name, value in attributes.items():
+        if value is not None:
+            opening += f" {name}='{escape(value) if isinstance(value, str) and _needs_escape(value) else value}'"
+    if not children:
+        return Element(f"<{opening}/>")
     inner: list[str] = []
     for child in children:
         if child is None:
@@ -39,7 +44,7 @@ def el(tag: str, attributes: Attributes = NO_ATTRIBUTES, *children: Content) -> 
         elif isinstance(child, str):
             return Element(f"<{opening}>{escape(child)}</{tag}>")
         else:
-            inner.extend(child)
+            inner += child
     if not inner:
         return Element(f"<{opening}/>")
     indented = "\n".join(inner).replace("\n", "\n  ")
@@ -62,14 +67,6 @@ def document(root: Element, origin: Origin, declaration: bool = False) -> str:
     # A comment may hold no two dashes in a row.
     header = re.sub("-(?=-)", "- ", made_from(origin))
     return f"{first}<!-- {header} -->\n{root}\n"
-
-
-def _attributes(attributes: Attributes) -> str:
-    written = ""
-    for name, value in attributes.items():
-        if value is not None:
-            written += f" {name}='{escape(value) if isinstance(value, str) else value}'"
-    return written
 
 
 _needs_escape = re.compile("[&<>'\n\t\r]").search

@@ -8,6 +8,7 @@ NICs, further PCI controllers, IDE and SATA controllers, the PS/2 mouse and keyb
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 from kvmgen.artifact import Artifact, Defines, Image, Kind
 from kvmgen.diagnostics import Origin
@@ -69,23 +70,23 @@ def domain_xml(guest: Guest, networks: Mapping[str, VirtualNetwork], platform: P
         {"type": "kvm"},
         el("name", {}, guest.name),
         el("uuid", {}, guest.uuid),
-        when(guest.title, el("title", {}, guest.title)),
-        when(guest.description, el("description", {}, guest.description)),
+        el("title", {}, guest.title) if guest.title else None,
+        el("description", {}, guest.description) if guest.description else None,
         el("memory", {"unit": "KiB"}, str(guest.memory)),
         el("currentMemory", {"unit": "KiB"}, str(guest.current_memory)),
         el("vcpu", {"placement": "static"}, str(guest.vcpus)),
         _os(guest, platform),
-        el("features", {}, el("acpi"), el("apic"), when(secure, el("smm", {"state": "on"}))),
+        FEATURES_WITH_SMM if secure else FEATURES,
         _cpu(guest.cpu, platform),
         CLOCK,
-        el("on_poweroff", {}, "destroy"),
-        el("on_reboot", {}, "restart"),
-        el("on_crash", {}, "destroy"),
+        EVENTS,
         devices(guest, networks, platform),
     )
     return document(root, guest.origin)
 
 
+FEATURES = el("features", {}, el("acpi"), el("apic"))
+FEATURES_WITH_SMM = el("features", {}, el("acpi"), el("apic"), el("smm", {"state": "on"}))
 CLOCK = el(
     "clock",
     {"offset": "utc"},
@@ -108,6 +109,7 @@ def _os(guest: Guest, platform: Platform) -> Element:
     )
 
 
+EVENTS = (el("on_poweroff", {}, "destroy"), el("on_reboot", {}, "restart"), el("on_crash", {}, "destroy"))
 BOOT_FROM_DISK = el("boot", {"dev": "hd"})
 
 
@@ -146,6 +148,7 @@ def _firmware_features(firmware: Firmware) -> Iterator[Element]:
         yield el("feature", {"enabled": "yes", "name": "secure-boot"})
 
 
+@cache
 def _cpu(cpu: Cpu, platform: Platform) -> Element:
     """``check`` is what libvirt chooses by itself; a named model is that model or no start at all."""
     check = "none" if cpu.mode == "host-passthrough" else "partial"
@@ -156,7 +159,7 @@ def _cpu(cpu: Cpu, platform: Platform) -> Element:
             "match": "exact" if cpu.mode == "custom" else None,
             "check": check if platform.libvirt >= KNOWS_CPU_CHECK else None,
         },
-        when(cpu.mode == "custom", el("model", {"fallback": "forbid"}, cpu.model)),
+        el("model", {"fallback": "forbid"}, cpu.model) if cpu.mode == "custom" else None,
         None if cpu.topology is None else el("topology", dict(zip(TOPOLOGY, cpu.topology, strict=True))),
     )
 
