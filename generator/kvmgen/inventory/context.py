@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Interface, IPv6Interface
 from socket import AF_INET, inet_pton
@@ -40,7 +40,7 @@ class Context:
 
     identity: Identity
     domain: str | None
-    broken: Set[str] = frozenset()
+    broken: frozenset[str] = frozenset()
     diagnostics: list[Diagnostic] = field(default_factory=list)
     _inherited: dict[tuple[str, str], Origin] = field(default_factory=dict)
 

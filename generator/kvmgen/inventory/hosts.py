@@ -25,7 +25,7 @@ def lower_host(context: Context, name: str, document: Document, site_defaults: D
         data["platform"] = "el8"  # any will do: nothing is made of it
     links = lower_links(context, name, data, origin)
     names = {link.name for layer in _layers(links) for link in layer}
-    if data.get("management", next(iter(names), None)) not in names and "management" in data:
+    if "management" in data and data["management"] not in names:
         context.no_reference(origin.at("management"), "link", data["management"], names)
     return Host(
         **node_fields(context, name, data, origin, links),

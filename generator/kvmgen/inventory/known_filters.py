@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from kvmgen.diagnostics import OWN, Origin
 from kvmgen.inventory.context import Document
-from kvmgen.inventory.source import decode, parse
+from kvmgen.inventory.source import Source, decode, parse
 from kvmgen.model.filters import Filter, FilterInclude
 
 BUILT_IN_FILTERS: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -57,7 +57,7 @@ def own_filter_documents() -> Mapping[str, Document]:
 def _own_document(path: Path) -> Document:
     file = f"{OWN}{path.name}"
     source = decode(file, path.read_bytes())
-    assert not hasattr(source, "rule"), f"{path} is part of kvmgen and must be readable"
+    assert isinstance(source, Source), f"{path} is part of kvmgen and must be readable"
     data, problems = parse(source)
     assert not problems, f"{path} is part of kvmgen and must be valid"
     return Document(Origin(file), data)

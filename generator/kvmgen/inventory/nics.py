@@ -95,7 +95,7 @@ def _network(context: Context, data: Data, origin: Origin, host: Host, networks:
         context.no_reference(origin.at("network"), f"network on {host.name} called", data["network"], here)
         return None
     groups = {group.name for group in network.portgroups}
-    if data.get("portgroup", network.name) not in groups and "portgroup" in data:
+    if "portgroup" in data and data["portgroup"] not in groups:
         context.no_reference(origin.at("portgroup"), f"port group of {network.name}", data["portgroup"], groups)
     return network.segment
 
