@@ -1,4 +1,4 @@
-"""Make the golden outputs anew: ``python -m tests.regenerate [NAME...]``.
+"""Make the golden outputs and the page about the rules anew: ``python -m tests.regenerate [NAME...]``.
 
 Nothing here judges them: read the diff as that host's administrator before it is committed.
 """
@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 from kvmgen import pipeline, report
+from kvmgen.rules import as_markdown, rules
 
 GOLDEN = Path(__file__).parent / "cases" / "golden"
+RULES_PAGE = Path(__file__).parents[1] / "generator" / "RULES.md"
 
 
 def main(names: list[str]) -> int:
     """Build each case's output; 1 where an inventory is wrong."""
+    RULES_PAGE.write_text(as_markdown(rules().values()))
     failed = 0
     for case in [GOLDEN / name for name in names] or sorted(GOLDEN.iterdir()):
         result = pipeline.build(case / "inventory", case / "output")

@@ -22,11 +22,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One thing that can be wrong, under a code that is never reused."""
+    """One thing that can be wrong, under a code that is never reused.
+
+    ``doc`` documents a rule that no check stands for; a check's docstring documents its own. Both have the form that
+    `kvmgen.rules` reads.
+    """
 
     code: str
     title: str
     severity: Severity = Severity.ERROR
+    doc: str = field(default="", repr=False, compare=False)
 
 
 OWN = "kvmgen:"

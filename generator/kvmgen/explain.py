@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kvmgen.artifact import Artifact
 from kvmgen.diagnostics import Origin, Position
-from kvmgen.inventory.read import Sources
+from kvmgen.inventory.sources import Sources
 from kvmgen.model.site import Site, views
 from kvmgen.output.manifest import NAME as MANIFEST
 from kvmgen.render import render

@@ -11,8 +11,9 @@ from kvmgen.artifact import Artifact
 from kvmgen.checks import check
 from kvmgen.diagnostics import Diagnostic, Rule, has_errors
 from kvmgen.inventory.lower import lower
-from kvmgen.inventory.read import Sources, read
-from kvmgen.inventory.silence import without_silenced
+from kvmgen.inventory.read import read
+from kvmgen.inventory.silence import heeded
+from kvmgen.inventory.sources import Sources
 from kvmgen.model.site import HostView, Site, views
 from kvmgen.output.manifest import NAME as MANIFEST
 from kvmgen.output.manifest import manifest
@@ -52,12 +53,24 @@ def load(inventory: Path) -> Result:
     """The inventory as a checked site."""
     documents = read(inventory)
     site, problems = lower(documents)
-    result = Result(Sources(inventory), site, documents.diagnostics + problems)
-    if site is not None and result.is_good:
-        result.diagnostics += check(site)
-    once = dict.fromkeys(result.diagnostics)  # what is said for several hosts is wrong for each of them
-    result.diagnostics = without_silenced(once, result.sources)
-    return result
+    sources = Sources(inventory)
+    found = documents.diagnostics + problems
+    complete = site is not None and not has_errors(found)
+    if site is not None:
+        found += check(site) if complete else _beside(found, check(site))
+    once = dict.fromkeys(found)  # what is said for several hosts is wrong for each of them
+    return Result(sources, site, heeded(once, documents.silences, sources, complete=complete))
+
+
+def _beside(problems: Iterable[Diagnostic], findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """What the checks find where the site isn't whole: errors, and those only of files that have none of their own."""
+    doubtful = {problem.origin.file for problem in problems if problem.origin}
+    return [finding for finding in findings if finding.is_error and doubtful.isdisjoint(_files(finding))]
+
+
+def _files(finding: Diagnostic) -> Iterator[str]:
+    places = (finding.origin, *(place for place, _ in finding.related))
+    yield from (place.file for place in places if place)
 
 
 def validate(inventory: Path) -> Result:

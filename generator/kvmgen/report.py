@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Severity
-from kvmgen.inventory.read import Sources
+from kvmgen.inventory.sources import Sources
 
 _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33"}
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 
+from kvmgen.checks._clash import Use, clashes
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
-from kvmgen.model.guest import Guest
 from kvmgen.model.host import Bridge, Ethernet
-from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.site import Site
 from kvmgen.model.values import Mac
 
@@ -19,25 +18,11 @@ UUID_TWICE = Rule(code="KV404", title="A UUID used twice")
 
 _ZERO = "00:00:00:00:00:00"
 
-Use = tuple[Hashable, Origin, str]
-
-
-def _clashes(uses: Iterable[Use], rule: Rule, told: str, hint: str) -> Iterator[Diagnostic]:
-    first: dict[Hashable, tuple[Origin, str]] = {}
-    for key, origin, whose in uses:
-        if key not in first:
-            first[key] = (origin, whose)
-            continue
-        other, others = first[key]
-        value = key[-1] if isinstance(key, tuple) else key
-        message = f"{told} {value} of {whose} is also {others}'s"
-        yield Diagnostic(rule=rule, message=message, hint=hint, origin=origin, related=((other, f"{others} has it"),))
-
 
 def addresses(site: Site) -> Iterator[Diagnostic]:
     """Two machines with one address on one layer-2 segment: each takes the other's packets, now and then."""
     hint = "Give one of them another address; bridges that aren't connected get different `segment`s."
-    yield from _clashes(_addresses(site), ADDRESS_TWICE, "the address", hint)
+    yield from clashes(_addresses(site), ADDRESS_TWICE, "the address", hint)
 
 
 def _addresses(site: Site) -> Iterator[Use]:
@@ -46,39 +31,22 @@ def _addresses(site: Site) -> Iterator[Use]:
             for index, address in enumerate(bridge.addressing.addresses):
                 origin = bridge.origin.at("addresses", index)
                 yield (bridge.segment, address.ip), origin, f"{host.name} ({bridge.name})"
-    for network in _networks(site):
+    for network in site.carried():
         for index, address in enumerate(network.addresses):
             whose = f"{network.host} (network {network.name})"
             yield (network.segment, address.ip), network.at("addresses", index), whose
     for guest in site.guests.values():
         for nic in guest.interfaces:
-            segments = _segments(site, guest, nic.network, nic.bridge)
+            segments = site.segments_of(guest, nic)
             for index, address in enumerate(nic.addressing.addresses):
                 for segment in segments:
                     yield (segment, address.ip), nic.origin.at("addresses", index), f"{guest.name} ({nic.name})"
 
 
-def _networks(site: Site) -> Iterator[VirtualNetwork]:
-    for carried in site.networks.values():
-        yield from carried.values()
-
-
-def _segments(site: Site, guest: Guest, network: str | None, bridge: str | None) -> Iterable[str]:
-    """The segments that an interface can be on, one for each host that can carry the guest; each once."""
-    found: dict[str, None] = {}
-    for host in guest.hosts:
-        if network is not None and network in site.networks[host]:
-            found[site.networks[host][network].segment] = None
-        for link in site.hosts[host].bridges:
-            if link.name == bridge:
-                found[link.segment] = None
-    return found
-
-
 def macs(site: Site) -> Iterator[Diagnostic]:
     """Two NICs with one MAC: the bridge sends frames to whichever spoke last, and DHCP gives both one address."""
     hint = "Pin another MAC to one of them with `mac`."
-    yield from _clashes(_macs(site), MAC_TWICE, "the MAC", hint)
+    yield from clashes(_macs(site), MAC_TWICE, "the MAC", hint)
 
 
 def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
@@ -87,7 +55,7 @@ def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
         for link in links:
             if link.mac is not None:
                 yield link.mac, link.origin.at("mac"), f"{host.name} ({link.name})"
-    for network in _networks(site):
+    for network in site.carried():
         if network.mac is not None:
             yield network.mac, network.at("bridge", "mac"), f"{network.host} (network {network.name})"
     for guest in site.guests.values():
@@ -118,7 +86,7 @@ def foreign_macs(site: Site) -> Iterator[Diagnostic]:
 def uuids(site: Site) -> Iterator[Diagnostic]:
     """Two objects with one UUID: libvirt takes the second definition for a change of the first, or refuses it."""
     hint = "Pin another UUID to one of them with `uuid`."
-    yield from _clashes(_uuids(site), UUID_TWICE, "the UUID", hint)
+    yield from clashes(_uuids(site), UUID_TWICE, "the UUID", hint)
 
 
 def _uuids(site: Site) -> Iterator[Use]:
@@ -126,5 +94,5 @@ def _uuids(site: Site) -> Iterator[Use]:
         yield ("guest", guest.uuid), guest.origin.at("uuid"), guest.name
     for filter_ in site.filters.values():
         yield ("filter", filter_.uuid), filter_.origin.at("uuid"), filter_.name
-    for network in _networks(site):
+    for network in site.carried():
         yield (network.host, network.uuid), network.at("uuid"), f"{network.name} on {network.host}"

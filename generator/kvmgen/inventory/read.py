@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule
 from kvmgen.inventory.context import Document
 from kvmgen.inventory.schema import validate
-from kvmgen.inventory.source import MAX_BYTES, UNREADABLE, Source, decode, parse
+from kvmgen.inventory.silence import Silence, find_silences
+from kvmgen.inventory.source import MAX_BYTES, UNREADABLE, decode, parse
 from kvmgen.parallel import mapped
 
 STRAY_FILE = Rule(code="KV005", title="A file that isn't part of an inventory")
@@ -40,38 +41,7 @@ class Documents:
     filters: dict[str, Document]
     broken: frozenset[str]
     diagnostics: list[Diagnostic]
-
-
-@dataclass(slots=True)
-class Sources:
-    """The inventory's texts, read again for whoever asks for a position or a comment."""
-
-    root: Path
-    _texts: dict[str, Source] = field(default_factory=dict)
-
-    def source(self, file: str) -> Source:
-        """One file's text; empty where it can't be read."""
-        if file not in self._texts:
-            self._texts[file] = _read_again(self.root, file)
-        return self._texts[file]
-
-    def position(self, diagnostic: Diagnostic) -> Position | None:
-        """Where a diagnostic points to."""
-        if diagnostic.position or diagnostic.origin is None:
-            return diagnostic.position
-        return self.position_of(diagnostic.origin, of_key=diagnostic.on_key)
-
-    def position_of(self, origin: Origin, *, of_key: bool = False) -> Position | None:
-        """Where an origin stands."""
-        return self.source(origin.file).position(origin.pointer, of_key=of_key)
-
-
-def _read_again(root: Path, file: str) -> Source:
-    try:
-        source = decode(file, (root / file).read_bytes())
-    except OSError:
-        return Source(file, "")
-    return source if isinstance(source, Source) else Source(file, "")
+    silences: list[Silence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +57,12 @@ def read(root: Path) -> Documents:
     files = list(_find(root, diagnostics))
     broken: set[str] = set()
     found: dict[str, dict[str, Document]] = {kind: {} for kind in ("site", *FOLDERS.values())}
-    for file, (data, problems) in zip(
+    silences: list[Silence] = []
+    for file, (data, problems, own_silences) in zip(
         files, mapped(partial(_read_file, root), files, worth=_FILES_A_PROCESS), strict=True
     ):
         diagnostics += problems
+        silences += own_silences
         if problems:
             broken.add(file.name)
         else:
@@ -103,23 +75,23 @@ def read(root: Path) -> Documents:
         filters=found["filter"],
         broken=frozenset(broken),
         diagnostics=diagnostics,
+        silences=silences,
     )
 
 
-def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic]]:
+def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic], list[Silence]]:
     try:
         content = _content(f"{root}/{file.file}")
     except OSError as error:
-        return None, [
-            _stray(UNREADABLE, file.file, f"the file can't be read: {error.strerror}", "Mend its permissions.")
-        ]
+        message, hint = f"the file can't be read: {error.strerror}", "Mend its permissions."
+        return None, [_stray(UNREADABLE, file.file, message, hint)], []
     source = decode(file.file, content)
     if isinstance(source, Diagnostic):
-        return None, [source]
+        return None, [source], []
     data, problems = parse(source)
     if not problems:
         problems = validate(file.kind, data, file.file)
-    return data, problems
+    return data, problems, list(find_silences(file.file, source.text))
 
 
 def _content(path: str) -> bytes:

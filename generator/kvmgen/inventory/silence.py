@@ -3,31 +3,95 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from kvmgen.diagnostics import Diagnostic, Severity
-from kvmgen.inventory.read import Sources
+from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule, Severity
+from kvmgen.inventory.sources import Sources
 
-_COMMENT = re.compile(r"#\s*kvmgen:\s*ignore\s+(?P<codes>KV\d{3}(?:\s*,\s*KV\d{3})*)\s+--\s+\S")
+UNUSED_SILENCE = Rule(code="KV008", title="A silence that silences nothing", severity=Severity.WARNING)
+BAD_SILENCE = Rule(code="KV009", title="A comment to kvmgen that it doesn't understand", severity=Severity.WARNING)
+RULES = (UNUSED_SILENCE, BAD_SILENCE)
+
+_MARK = re.compile(r"(?:^|\s)(#\s*kvmgen:)", re.MULTILINE)
+_COMMENT = re.compile(r"#\s*kvmgen:\s*ignore\s+(?P<codes>KV\d{3}(?:\s*,\s*KV\d{3})*)\s+--\s+[^\s#]")
 
 
-def without_silenced(diagnostics: Iterable[Diagnostic], sources: Sources) -> list[Diagnostic]:
-    """The diagnostics but for warnings that a comment on their line, or alone on the line above, silences."""
-    return [diagnostic for diagnostic in diagnostics if not _is_silenced(diagnostic, sources)]
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A comment that silences ``codes`` on its own line, or on the next where it stands alone."""
+
+    file: str
+    position: Position
+    codes: tuple[str, ...]
+    alone: bool
+
+    @property
+    def lines(self) -> tuple[int, ...]:
+        """The lines that it speaks of."""
+        return (self.position.line, self.position.line + 1) if self.alone else (self.position.line,)
 
 
-def _is_silenced(diagnostic: Diagnostic, sources: Sources) -> bool:
+def find_silences(file: str, text: str) -> Iterator[Silence]:
+    """The comments to kvmgen in a file; what can't be understood has no codes."""
+    if "kvmgen:" not in text:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        mark = _MARK.search(line)
+        if mark:
+            understood = _COMMENT.match(line, mark.start(1))
+            codes = re.findall(r"KV\d{3}", understood["codes"]) if understood else ()
+            yield Silence(file, Position(number, mark.start(1) + 1), tuple(codes), line.lstrip().startswith("#"))
+
+
+def heeded(
+    diagnostics: Iterable[Diagnostic], silences: Sequence[Silence], sources: Sources, *, complete: bool
+) -> list[Diagnostic]:
+    """The diagnostics without the warnings that are silenced, and with what is wrong with the silences.
+
+    ``complete`` is whether everything was looked for: only then a silence can be known to silence nothing.
+    """
+    by_place = {
+        (silence.file, line, code): silence for silence in silences for line in silence.lines for code in silence.codes
+    }
+    used: set[tuple[Silence, str]] = set()
+    told = []
+    for diagnostic in diagnostics:
+        silence = _silence_of(diagnostic, by_place, sources) if silences else None
+        if silence is None:
+            told.append(diagnostic)
+        else:
+            used.add((silence, diagnostic.rule.code))
+    told += (_not_understood(silence) for silence in silences if not silence.codes)
+    if complete:
+        told += (_unused(one, code) for one in silences for code in one.codes if (one, code) not in used)
+    return told
+
+
+def _silence_of(
+    diagnostic: Diagnostic, by_place: dict[tuple[str, int, str], Silence], sources: Sources
+) -> Silence | None:
     if diagnostic.rule.severity is not Severity.WARNING or diagnostic.origin is None:
-        return False
+        return None
     position = sources.position(diagnostic)
-    if position is None:
-        return False
-    lines = sources.source(diagnostic.origin.file).text.splitlines()
-    here = lines[position.line - 1 : position.line]
-    above = [line for line in lines[max(0, position.line - 2) : position.line - 1] if line.lstrip().startswith("#")]
-    return any(diagnostic.rule.code in _codes(line) for line in (*here, *above))
+    return by_place.get((diagnostic.origin.file, position.line, diagnostic.rule.code)) if position else None
 
 
-def _codes(line: str) -> list[str]:
-    match = _COMMENT.search(line)
-    return re.findall(r"KV\d{3}", match.group("codes")) if match else []
+def _not_understood(silence: Silence) -> Diagnostic:
+    return Diagnostic(
+        rule=BAD_SILENCE,
+        message="this comment silences nothing: it isn't of the form that kvmgen reads",
+        hint="Write `# kvmgen: ignore KV201 -- the reason`, with the reason.",
+        origin=Origin(silence.file),
+        position=silence.position,
+    )
+
+
+def _unused(silence: Silence, code: str) -> Diagnostic:
+    return Diagnostic(
+        rule=UNUSED_SILENCE,
+        message=f"no warning {code} is told here, so this silences nothing",
+        hint="Remove it: it would hide the next one unseen. Errors can't be silenced.",
+        origin=Origin(silence.file),
+        position=silence.position,
+    )

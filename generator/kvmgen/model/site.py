@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kvmgen.model.filters import Filter
-from kvmgen.model.guest import Guest
-from kvmgen.model.host import Host
+from kvmgen.model.guest import Guest, GuestInterface
+from kvmgen.model.host import Host, Node
 from kvmgen.model.network import VirtualNetwork
 
 
@@ -25,6 +25,33 @@ class Site:
     networks: Mapping[str, Mapping[str, VirtualNetwork]]
     guests: Mapping[str, Guest]
     filters: Mapping[str, Filter]
+
+    def nodes(self) -> Iterator[Node]:
+        """The machines with links, kernel settings and packet filters: hosts, and the insides of guests."""
+        yield from self.hosts.values()
+        yield from (guest.inside for guest in self.guests.values() if guest.inside is not None)
+
+    def carried(self) -> Iterator[VirtualNetwork]:
+        """Every network of every host."""
+        for networks in self.networks.values():
+            yield from networks.values()
+
+    def nics(self) -> Iterator[tuple[Guest, GuestInterface]]:
+        """Every interface of every guest."""
+        for guest in self.guests.values():
+            for nic in guest.interfaces:
+                yield guest, nic
+
+    def segments_of(self, guest: Guest, nic: GuestInterface) -> Iterable[str]:
+        """The segments that an interface can be on, one for each host that can carry the guest; each once."""
+        found: dict[str, None] = {}
+        for host in guest.hosts:
+            if nic.network is not None and nic.network in self.networks[host]:
+                found[self.networks[host][nic.network].segment] = None
+            for link in self.hosts[host].bridges:
+                if link.name == nic.bridge:
+                    found[link.segment] = None
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
