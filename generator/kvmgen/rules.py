@@ -113,8 +113,8 @@ def as_markdown(documented: Iterable[Documented]) -> str:
 _INTRODUCTION = (
     "# What kvmgen checks",
     "",
-    "An error stops a build. A warning is told, and fails with `--strict`; it is silenced where it stands, on its line or",
-    "alone above it: `# kvmgen: ignore KV201 -- the reason`. `kvmgen explain CODE` shows one of these sections.",
+    "An error stops a build. A warning is told, and fails with `--strict`; it is silenced where it stands, on its line",
+    "or alone above it: `# kvmgen: ignore KV201 -- the reason`. `kvmgen explain CODE` shows one of these sections.",
     "",
 )
 
