@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from kvmgen import pipeline, report
+from kvmgen import pipeline
+from kvmgen.report import for_people
 from kvmgen.rules import as_markdown, rules
 
 GOLDEN = Path(__file__).parent / "cases" / "golden"
@@ -21,8 +22,7 @@ def main(names: list[str]) -> int:
     failed = 0
     for case in [GOLDEN / name for name in names] or sorted(GOLDEN.iterdir()):
         result = pipeline.build(case / "inventory", case / "output")
-        for line in report.text(result.diagnostics, result.sources):
-            print(line, file=sys.stderr)
+        print(for_people(result.diagnostics, result.sources), end="", file=sys.stderr)
         failed |= not result.is_good
         for path in sorted(result.plan.write + result.plan.remove):
             print(case.name, path)

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeVar
 
 import typer
 
 from kvmgen import __version__
+
+if TYPE_CHECKING:
+    from kvmgen.pipeline import Result
 
 _DEFECT = 3
 Part = TypeVar("Part")
@@ -28,6 +33,21 @@ app = typer.Typer(
 
 Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="The folder with the inventory.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The folder that the hosts' files go to.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Let warnings fail as well.")]
+
+
+class ReportFormat(StrEnum):
+    """How diagnostics are told: to people on stderr, to programs on stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+    SARIF = "sarif"
+
+
+Format = Annotated[
+    ReportFormat, typer.Option("--format", help="How diagnostics are told: as text on stderr, the others on stdout.")
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -53,20 +73,22 @@ def build(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit with 1 where the output isn't up to date.")
     ] = False,
+    strict: Strict = False,
+    format_: Format = ReportFormat.TEXT,
 ) -> None:
     """Compile the inventory into the files of every host."""
     from kvmgen import pipeline
 
-    result = pipeline.build(inventory, output, host=host, write=not check, progress=_progress)
-    _tell(result)
-    if not result.is_good:
+    result = pipeline.build(inventory, output, host=host, write=not check, strict=strict, progress=_progress)
+    _tell(result, format_)
+    if not result.is_good or (strict and result.diagnostics):
         raise typer.Exit(1)
     changes = [("write", path) for path in result.plan.write] + [("remove", path) for path in result.plan.remove]
     for verb, path in sorted(changes, key=lambda change: change[1])[:_LISTED]:
-        typer.echo(f"{'would ' if check else ''}{verb} {output / path}")
+        _say(f"{'would ' if check else ''}{verb} {output / path}", format_)
     if len(changes) > _LISTED:
-        typer.echo(f"... and {len(changes) - _LISTED} more")
-    typer.echo(_outcome(len(changes), result.plan.unchanged, check))
+        _say(f"... and {len(changes) - _LISTED} more", format_)
+    _say(_outcome(len(changes), result.plan.unchanged, check), format_)
     if check and changes:
         typer.echo("The output is stale: run `kvmgen build` and commit what it changes.", err=True)
         raise typer.Exit(1)
@@ -85,26 +107,40 @@ def _outcome(changed: int, unchanged: int, check: bool) -> str:
 @app.command()
 def validate(
     inventory: Inventory = Path("inventory"),
+    strict: Strict = False,
+    format_: Format = ReportFormat.TEXT,
 ) -> None:
     """Find everything that is wrong with the inventory, without writing anything."""
     from kvmgen import pipeline
 
     result = pipeline.validate(inventory)
-    _tell(result)
-    if not result.is_good:
+    _tell(result, format_)
+    if not result.is_good or (strict and result.diagnostics):
         raise typer.Exit(1)
     assert result.site is not None
     site = result.site
-    typer.echo(f"Valid: {len(site.hosts)} hosts, {len(site.guests)} guests.")
+    _say(f"Valid: {len(site.hosts)} hosts, {len(site.guests)} guests.", format_)
 
 
 @app.command()
 def explain(
-    path: Annotated[Path, typer.Argument(help="A file of the output.")],
+    what: Annotated[str, typer.Argument(metavar="CODE|PATH", help="A rule's code, or a file of the output.")],
     inventory: Inventory = Path("inventory"),
     output: Output = Path("output"),
 ) -> None:
-    """Tell which lines of the inventory made a file of the output."""
+    """Tell why a rule is there and what to do about it, or which lines of the inventory made a file."""
+    from kvmgen.rules import as_text, rules
+
+    if what.upper() in rules():
+        typer.echo(as_text(rules()[what.upper()]))
+        return
+    if re.fullmatch(r"KV\d*", what, re.IGNORECASE):
+        typer.echo(f"There is no rule {what.upper()}: the codes are {min(rules())} to {max(rules())}.", err=True)
+        raise typer.Exit(1)
+    _explain_file(Path(what), inventory, output)
+
+
+def _explain_file(path: Path, inventory: Path, output: Path) -> None:
     from kvmgen import explain as explaining
     from kvmgen import pipeline
 
@@ -120,16 +156,22 @@ def explain(
         typer.echo(line)
 
 
-def _tell(result: object) -> None:
-    """Put the diagnostics on stderr."""
-    from kvmgen import pipeline, report
+def _say(line: str, format_: ReportFormat) -> None:
+    """Tell a result: on stdout, unless that is a program's."""
+    typer.echo(line, err=format_ is not ReportFormat.TEXT)
 
-    assert isinstance(result, pipeline.Result)
-    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    for line in report.text(result.diagnostics, result.sources, colour=colour):
-        typer.echo(line, err=True)
-    if result.diagnostics:
-        typer.echo(report.summary(result.diagnostics), err=True)
+
+def _tell(result: Result, format_: ReportFormat = ReportFormat.TEXT) -> None:
+    """Put the diagnostics on stderr for people, on stdout for programs."""
+    if format_ is not ReportFormat.TEXT:
+        from kvmgen.report import for_machines
+
+        typer.echo(for_machines(format_, result.diagnostics, result.sources))
+    elif result.diagnostics:
+        from kvmgen.report import for_people
+
+        colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        typer.echo(for_people(result.diagnostics, result.sources, colour=colour), err=True)
 
 
 def _progress(parts: Iterator[Part], total: int) -> Iterable[Part]:

@@ -95,14 +95,15 @@ def build(
     *,
     host: str | None = None,
     write: bool = True,
+    strict: bool = False,
     progress: Progress = no_progress,
 ) -> Result:
     """Make ``output`` what the inventory says; without ``write``, only say what would change.
 
-    ``host`` limits the build to one host's folder.
+    ``host`` limits the build to one host's folder; with ``strict``, a warning stops it as well.
     """
     result = load(inventory)
-    if result.site is None or not result.is_good:
+    if result.site is None or not result.is_good or (strict and result.diagnostics):
         return result
     chosen = [view for view in views(result.site) if host in (None, view.host.name)]
     if host is not None and not chosen:

@@ -107,7 +107,7 @@ def as_markdown(documented: Iterable[Documented]) -> str:
     lines += [
         f"| [{one.rule.code}](#{one.rule.code.lower()}) | {one.rule.severity} | {one.rule.title} |" for one in chosen
     ]
-    return "\n".join([*lines, "", *map(_section, chosen)])
+    return "\n".join([*lines, "", *map(as_section, chosen)])
 
 
 _INTRODUCTION = (
@@ -123,7 +123,8 @@ def _row(rule: Rule) -> str:
     return f"| [{rule.code}](#{rule.code.lower()}) | {rule.severity} | {rule.title} |"
 
 
-def _section(documented: Documented) -> str:
+def as_section(documented: Documented) -> str:
+    """A rule's documentation as a section of a page."""
     rule = documented.rule
     parts = [
         f"## {rule.code}",
