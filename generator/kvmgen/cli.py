@@ -156,6 +156,72 @@ def _explain_file(path: Path, inventory: Path, output: Path) -> None:
         typer.echo(line)
 
 
+@app.command()
+def schema(
+    kind: Annotated[
+        str | None, typer.Argument(help="site, host, network, guest, filter, common, manifest or diagnostics.")
+    ] = None,
+    catalogue: Annotated[
+        bool, typer.Option("--catalogue", help="Print a catalogue that ties inventories to the schemas in an editor.")
+    ] = False,
+    write: Annotated[Path | None, typer.Option(help="Write all schemas into this folder.", metavar="DIR")] = None,
+) -> None:
+    """Print the JSON Schema of a kind of file."""
+    from kvmgen import starter
+
+    if (kind is not None) + catalogue + (write is not None) != 1:
+        raise typer.BadParameter("name a kind, or give --catalogue, or --write DIR")
+    if write is not None:
+        _write(write, starter.schemas())
+    elif catalogue:
+        typer.echo(starter.catalogue())
+    else:
+        known = starter.schemas()
+        if f"{kind}.schema.json" not in known:
+            names = ", ".join(name.removesuffix(".schema.json") for name in known)
+            raise typer.BadParameter(f"there is no schema {kind!r}; there is: {names}")
+        typer.echo(known[f"{kind}.schema.json"], nl=False)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The new site's folder.")] = Path(),
+    name: Annotated[
+        str | None, typer.Option(help="The site's name, which never changes. Default: the folder's.")
+    ] = None,
+) -> None:
+    """Start a new site: a small working example with hooks, schemas and a README."""
+    from kvmgen import pipeline, starter
+
+    name = name or starter.name_for(folder)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise typer.BadParameter("a site's name has letters, digits, dots, dashes and underscores", param_hint="--name")
+    texts = starter.files(folder, name)
+    taken = starter.in_the_way(folder, texts)
+    if taken:
+        typer.echo(
+            f"{folder / taken[0]} is there already: kvmgen starts a site where none is. Nothing was written.", err=True
+        )
+        raise typer.Exit(1)
+    _write(folder, texts)
+    result = pipeline.build(folder / "inventory", folder / "output")
+    _tell(result)
+    if not result.is_good:
+        raise typer.Exit(1)
+    typer.echo(f"A site called {name} is in {folder}. Next: read its README.md, then `git init`, `git add .`,")
+    typer.echo("`pre-commit install`, and commit.")
+
+
+def _write(folder: Path, texts: dict[str, str]) -> None:
+    from kvmgen import starter
+
+    try:
+        starter.write(folder, texts)
+    except OSError as error:
+        typer.echo(f"{error.filename or folder} can't be written: {error.strerror}.", err=True)
+        raise typer.Exit(1) from None
+
+
 def _say(line: str, format_: ReportFormat) -> None:
     """Tell a result: on stdout, unless that is a program's."""
     typer.echo(line, err=format_ is not ReportFormat.TEXT)

@@ -15,6 +15,7 @@ from kvmgen.inventory.read import read
 from kvmgen.inventory.silence import heeded
 from kvmgen.inventory.sources import Sources
 from kvmgen.model.site import HostView, Site, views
+from kvmgen.output import docs
 from kvmgen.output.manifest import NAME as MANIFEST
 from kvmgen.output.manifest import manifest
 from kvmgen.output.plan import Plan, plan_gone_hosts, plan_host
@@ -22,7 +23,7 @@ from kvmgen.output.tree import commit, locked, stage
 from kvmgen.parallel import mapped
 from kvmgen.render import render
 
-NO_HOST = Rule(code="KV034", title="A host that the inventory doesn't have")
+NO_HOST = Rule(code="KV034", title="A host that the inventory doesn't have", doc=docs.NO_HOST)
 RULES = (NO_HOST,)
 
 Progress = Callable[[Iterator[Plan], int], Iterable[Plan]]

@@ -10,13 +10,14 @@ from socket import AF_INET, inet_pton
 from typing import Any
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
+from kvmgen.inventory import docs
 from kvmgen.inventory.identity import Identity
 from kvmgen.model.values import Address, Bandwidth, Bandwidths, Dns, Interface, Mac, Network, Range, Route, Uuid
 
-NO_REFERENCE = Rule(code="KV020", title="A reference to something that isn't there")
-NAME_TWICE = Rule(code="KV021", title="A name used twice")
-NOT_TOGETHER = Rule(code="KV022", title="Words that exclude or need each other")
-NOT_AN_ADDRESS = Rule(code="KV100", title="Not an address")
+NO_REFERENCE = Rule(code="KV020", title="A reference to something that isn't there", doc=docs.NO_REFERENCE)
+NAME_TWICE = Rule(code="KV021", title="A name used twice", doc=docs.NAME_TWICE)
+NOT_TOGETHER = Rule(code="KV022", title="Words that exclude or need each other", doc=docs.NOT_TOGETHER)
+NOT_AN_ADDRESS = Rule(code="KV100", title="Not an address", doc=docs.NOT_AN_ADDRESS)
 RULES = (NO_REFERENCE, NAME_TWICE, NOT_TOGETHER, NOT_AN_ADDRESS)
 
 SITE = Origin("site.yaml")

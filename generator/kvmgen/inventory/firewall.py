@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from kvmgen.diagnostics import Origin, Rule
+from kvmgen.inventory import docs
 from kvmgen.inventory.context import Context, Data
 from kvmgen.model.host import Bridge, DirectChain, DirectRule, Firewall, Zone, ZonePort
 from kvmgen.model.platform import Platform
 
-NOT_ON_PLATFORM = Rule(code="KV023", title="Something that the platform can't do")
+NOT_ON_PLATFORM = Rule(code="KV023", title="Something that the platform can't do", doc=docs.NOT_ON_PLATFORM)
 RULES = (NOT_ON_PLATFORM,)
 
 ZONES_THAT_FORWARD = (0, 9)

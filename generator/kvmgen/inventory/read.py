@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule
+from kvmgen.inventory import docs
 from kvmgen.inventory.context import Document
 from kvmgen.inventory.schema import validate
 from kvmgen.inventory.silence import Silence, find_silences
 from kvmgen.inventory.source import MAX_BYTES, UNREADABLE, decode, parse
 from kvmgen.parallel import mapped
 
-STRAY_FILE = Rule(code="KV005", title="A file that isn't part of an inventory")
-BAD_NAME = Rule(code="KV006", title="A file's name that can't be an object's")
-NO_INVENTORY = Rule(code="KV007", title="There is no inventory")
+STRAY_FILE = Rule(code="KV005", title="A file that isn't part of an inventory", doc=docs.STRAY_FILE)
+BAD_NAME = Rule(code="KV006", title="A file's name that can't be an object's", doc=docs.BAD_NAME)
+NO_INVENTORY = Rule(code="KV007", title="No inventory", doc=docs.NO_INVENTORY)
 RULES = (STRAY_FILE, BAD_NAME, NO_INVENTORY)
 
 FOLDERS = {"hosts": "host", "networks": "network", "guests": "guest", "filters": "filter"}

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Rule
+from kvmgen.inventory import docs
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
 KINDS = ("site", "host", "network", "guest", "filter")
 
-WRONG_VALUE = Rule(code="KV010", title="A value that isn't allowed")
-UNKNOWN_KEY = Rule(code="KV011", title="A key that nothing reads")
-MISSING_KEY = Rule(code="KV012", title="A key that must be there")
+WRONG_VALUE = Rule(code="KV010", title="A value that isn't allowed", doc=docs.WRONG_VALUE)
+UNKNOWN_KEY = Rule(code="KV011", title="A key that nothing reads", doc=docs.UNKNOWN_KEY)
+MISSING_KEY = Rule(code="KV012", title="A key that must be there", doc=docs.MISSING_KEY)
 RULES = (WRONG_VALUE, UNKNOWN_KEY, MISSING_KEY)
 
 _TYPE_NAMES = {

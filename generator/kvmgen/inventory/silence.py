@@ -7,10 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule, Severity
+from kvmgen.inventory import docs
 from kvmgen.inventory.sources import Sources
 
-UNUSED_SILENCE = Rule(code="KV008", title="A silence that silences nothing", severity=Severity.WARNING)
-BAD_SILENCE = Rule(code="KV009", title="A comment to kvmgen that it doesn't understand", severity=Severity.WARNING)
+UNUSED_SILENCE = Rule(
+    code="KV008", title="A silence that silences nothing", severity=Severity.WARNING, doc=docs.UNUSED_SILENCE
+)
+BAD_SILENCE = Rule(
+    code="KV009",
+    title="A comment to kvmgen that it doesn't understand",
+    severity=Severity.WARNING,
+    doc=docs.BAD_SILENCE,
+)
 RULES = (UNUSED_SILENCE, BAD_SILENCE)
 
 _MARK = re.compile(r"(?:^|\s)(#\s*kvmgen:)", re.MULTILINE)

@@ -19,11 +19,12 @@ import yaml
 from yaml._yaml import CParser
 
 from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Position, Rule
+from kvmgen.inventory import docs
 
-UNREADABLE = Rule(code="KV001", title="A file can't be read")
-NOT_YAML = Rule(code="KV002", title="A file isn't valid YAML")
-DUPLICATE_KEY = Rule(code="KV003", title="A key stands twice in one mapping")
-REFUSED_YAML = Rule(code="KV004", title="YAML that an inventory has no use for")
+UNREADABLE = Rule(code="KV001", title="A file that can't be read", doc=docs.UNREADABLE)
+NOT_YAML = Rule(code="KV002", title="A file that isn't valid YAML", doc=docs.NOT_YAML)
+DUPLICATE_KEY = Rule(code="KV003", title="A key that stands twice in one mapping", doc=docs.DUPLICATE_KEY)
+REFUSED_YAML = Rule(code="KV004", title="YAML that an inventory has no use for", doc=docs.REFUSED_YAML)
 RULES = (UNREADABLE, NOT_YAML, DUPLICATE_KEY, REFUSED_YAML)
 
 MAX_BYTES = 4 * 1024 * 1024

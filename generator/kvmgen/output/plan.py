@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kvmgen.diagnostics import Diagnostic, Rule
+from kvmgen.output import docs
 from kvmgen.output.manifest import NAME as MANIFEST
 from kvmgen.output.manifest import owned_paths
 
-NOT_OWNED = Rule(code="KV030", title="A file in the output that isn't kvmgen's")
-SYMLINK = Rule(code="KV031", title="A symbolic link in the output")
-NOT_WRITTEN = Rule(code="KV032", title="The output can't be read or written")
+NOT_OWNED = Rule(code="KV030", title="A file in the output that isn't kvmgen's", doc=docs.NOT_OWNED)
+SYMLINK = Rule(code="KV031", title="A symbolic link in the output", doc=docs.SYMLINK)
+NOT_WRITTEN = Rule(code="KV032", title="An output that can't be read or written", doc=docs.NOT_WRITTEN)
 RULES = (NOT_OWNED, SYMLINK, NOT_WRITTEN)
 
 _MARKS = (b"Made by kvmgen from", b'"generator": "kvmgen"')

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from kvmgen.diagnostics import Diagnostic, Rule
+from kvmgen.output import docs
 from kvmgen.output.plan import Plan, Texts, folders, not_written
 
-BUSY = Rule(code="KV033", title="Another build is running")
+BUSY = Rule(code="KV033", title="Another build at the same time", doc=docs.BUSY)
 RULES = (BUSY,)
 
 _STAGE = ".kvmgen-stage"
