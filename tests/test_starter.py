@@ -43,8 +43,9 @@ def pre_commit(folder: Path, *arguments: str | Path) -> subprocess.CompletedProc
     """pre-commit in a site's repository, with a cache of its own."""
     environment = os.environ | {"PRE_COMMIT_HOME": str(folder.parent / "cache"), "PATH": f"{BIN}:{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
+    command = [BIN / "pre-commit", *arguments]
     return subprocess.run(
-        [BIN / "pre-commit", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
+        command, cwd=folder, env=environment, check=False, capture_output=True, text=True, timeout=280
     )
 
 
@@ -93,11 +94,11 @@ def test_a_readme_that_is_there_stays(tmp_path: Path) -> None:
     assert (tmp_path / "README.md").read_text() == "ours\n"
 
 
-@pytest.mark.parametrize("name", ["", "../x", "a b", "a\nb", "-a"])
+@pytest.mark.parametrize("name", ["../x", "a b", "a\nb", "-a"])
 def test_a_name_that_no_site_can_have(tmp_path: Path, name: str) -> None:
-    code, _, err = run("init", tmp_path / "site", f"--name={name}") if name else run("init", tmp_path / "//" / "site")
-    assert code == (2 if name else 0), err
-    assert (tmp_path / "site").exists() is not bool(name)
+    code, _, err = run("init", tmp_path / "site", f"--name={name}")
+    assert code == 2, err
+    assert not (tmp_path / "site").exists()
 
 
 def test_a_folder_that_cant_be_written(tmp_path: Path) -> None:
