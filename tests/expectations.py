@@ -2,7 +2,8 @@
 
 A comment ``# expect: KV101`` stands on the line that must be told (a code twice where it is told twice),
 ``# related: KV101`` on the line that a clash names as the other side. What has no room for a comment stands in the
-case's ``expect.txt``: ``CODE FILE:LINE``, or ``CODE`` alone where there is no place.
+case's ``expect.txt``: ``CODE FILE:LINE``, or ``CODE`` alone where there is no place. What a case takes away from the
+inventory that it is laid over stands in its ``without.txt``, a file a line.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from kvmgen.inventory.sources import Sources
 
 CASES = Path(__file__).parent / "cases"
 EXPECT = "expect.txt"
+WITHOUT = "without.txt"
 _COMMENT = re.compile(r"# (expect|related): (KV\d{3}(?:, KV\d{3})*)")
 
 Found = tuple[str, str]
@@ -55,8 +57,11 @@ def told(diagnostics: Iterable[Diagnostic], sources: Sources) -> Iterator[Found]
 
 
 def copy(case: Path, inventory: Path) -> None:
-    """Lay a case's files over an inventory."""
-    shutil.copytree(case, inventory, ignore=shutil.ignore_patterns(EXPECT), dirs_exist_ok=True)
+    """Lay a case's files over an inventory, and take away what the case is without."""
+    shutil.copytree(case, inventory, ignore=shutil.ignore_patterns(EXPECT, WITHOUT), dirs_exist_ok=True)
+    if (case / WITHOUT).exists():
+        for name in (case / WITHOUT).read_text().split():
+            (inventory / name).unlink()
 
 
 def assert_tells(inventory: Path, wanted: Iterable[Found]) -> None:

@@ -108,11 +108,16 @@ def _outcome(changed: int, unchanged: int, check: bool) -> str:
 def validate(
     inventory: Inventory = Path("inventory"),
     strict: Strict = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="First correct what has one right answer, in the inventory's files.")
+    ] = False,
     format_: Format = ReportFormat.TEXT,
 ) -> None:
-    """Find everything that is wrong with the inventory, without writing anything."""
+    """Find everything that is wrong with the inventory, without writing any output."""
     from kvmgen import pipeline
 
+    if fix:
+        _fix(inventory, format_)
     result = pipeline.validate(inventory)
     _tell(result, format_)
     if not result.is_good or (strict and result.diagnostics):
@@ -120,6 +125,18 @@ def validate(
     assert result.site is not None
     site = result.site
     _say(f"Valid: {len(site.hosts)} hosts, {len(site.guests)} guests.", format_)
+
+
+def _fix(inventory: Path, format_: ReportFormat) -> None:
+    from kvmgen.inventory.fix import fix
+
+    try:
+        for fixed in fix(inventory):
+            place = f"{inventory / fixed.file}:{fixed.position.line}:{fixed.position.column}"
+            _say(f"fixed {place}: {fixed.what}", format_)
+    except OSError as error:
+        typer.echo(f"{error.filename or inventory} can't be written: {error.strerror}.", err=True)
+        raise typer.Exit(1) from None
 
 
 @app.command()

@@ -20,7 +20,24 @@ _ZERO = "00:00:00:00:00:00"
 
 
 def addresses(site: Site) -> Iterator[Diagnostic]:
-    """Two machines with one address on one layer-2 segment: each takes the other's packets, now and then."""
+    """Two machines with one address on one segment: now one, now the other gets the packets that are meant for both.
+
+    A segment is as far as a broadcast reaches. Bridges are on one where they name the same `segment`; a bridge that
+    names none, and a network that libvirt makes, is a segment of its own on each host.
+
+    Bad::
+
+        # guests/web02.yaml
+        eth0: {bridge: br0, addresses: [192.0.2.20/24]}
+
+    Good::
+
+        # guests/web02.yaml
+        eth0: {bridge: br0, addresses: [192.0.2.21/24]}
+
+    Source: IPv4 address conflicts (https://www.rfc-editor.org/rfc/rfc5227#section-1), IPv6 duplicate address detection
+    (https://www.rfc-editor.org/rfc/rfc4862#section-5.4).
+    """
     hint = "Give one of them another address; bridges that aren't connected get different `segment`s."
     yield from clashes(_addresses(site), ADDRESS_TWICE, "the address", hint)
 
@@ -44,7 +61,24 @@ def _addresses(site: Site) -> Iterator[Use]:
 
 
 def macs(site: Site) -> Iterator[Diagnostic]:
-    """Two NICs with one MAC: the bridge sends frames to whichever spoke last, and DHCP gives both one address."""
+    """Two NICs with one MAC: the bridge sends frames to whichever spoke last, and DHCP gives both one address.
+
+    Derived MACs differ by themselves; it is the pinned ones that get copied, together with the file around them. A MAC
+    is unique over the whole inventory, because guests move.
+
+    Bad::
+
+        # guests/web02.yaml
+        eth0: {network: default, mac: "52:54:00:00:00:01"}
+
+    Good::
+
+        # guests/web02.yaml
+        eth0: {network: default, mac: "52:54:00:00:00:02"}
+
+    Source: https://libvirt.org/formatdomain.html#network-interfaces; that a bridge learns where a MAC is, in
+    https://docs.kernel.org/networking/bridge.html.
+    """
     hint = "Pin another MAC to one of them with `mac`."
     yield from clashes(_macs(site), MAC_TWICE, "the MAC", hint)
 
@@ -64,7 +98,23 @@ def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
 
 
 def group_macs(site: Site) -> Iterator[Diagnostic]:
-    """A multicast or zero MAC: libvirt or the kernel refuses it when the network or guest starts."""
+    """A multicast or zero MAC is no NIC's: libvirt or the kernel refuses it when the network or guest starts.
+
+    The lowest bit of the first byte says multicast, so a NIC's second digit is even.
+
+    Bad::
+
+        # networks/default.yaml
+        bridge: {name: virbr0, mac: "B1:4C:49:FC:DF:71"}
+
+    Good::
+
+        # networks/default.yaml
+        bridge: {name: virbr0, mac: "B2:4C:49:FC:DF:71"}
+
+    Source: the group bit (https://www.rfc-editor.org/rfc/rfc9542#section-2.1), and
+    https://libvirt.org/formatnetwork.html#addressing.
+    """
     for mac, origin, whose in _macs(site):
         if int(mac[0:2], 16) & 1 or mac == _ZERO:
             kind = "zero" if mac.startswith("00") else "a multicast address"
@@ -74,7 +124,23 @@ def group_macs(site: Site) -> Iterator[Diagnostic]:
 
 
 def foreign_macs(site: Site) -> Iterator[Diagnostic]:
-    """A guest's MAC without the locally administered bit belongs to a vendor, whose next card may have it too."""
+    """A guest's MAC without the locally administered bit belongs to a vendor, whose next card may have it too.
+
+    What was moved here from another hypervisor may have to keep its MAC: silence it there, and say so.
+
+    Bad::
+
+        # guests/web01.yaml
+        eth0: {network: default, mac: "00:16:3e:00:00:01"}
+
+    Good::
+
+        # guests/web01.yaml
+        eth0: {network: default, mac: "52:54:00:00:00:01"}
+
+    Source: the local bit (https://www.rfc-editor.org/rfc/rfc9542#section-2.1); 52:54:00 is what QEMU and libvirt choose
+    from (https://libvirt.org/formatdomain.html#network-interfaces).
+    """
     for guest in site.guests.values():
         for nic in guest.interfaces:
             if not int(nic.mac[0:2], 16) & 3 and nic.mac != _ZERO:
@@ -84,7 +150,24 @@ def foreign_macs(site: Site) -> Iterator[Diagnostic]:
 
 
 def uuids(site: Site) -> Iterator[Diagnostic]:
-    """Two objects with one UUID: libvirt takes the second definition for a change of the first, or refuses it."""
+    """Two objects with one UUID: libvirt refuses the second one, because the UUID is the first one's.
+
+    It keeps guests, networks and filters apart, so a guest and a network may share one, and each host has networks of
+    its own. Guests and filters have theirs to themselves on the whole site: any of them may meet on a host some day.
+
+    Bad::
+
+        # guests/web02.yaml
+        uuid: 6c2bb3a6-5d0c-4a4e-9c4d-1f0e5a7b8c90
+
+    Good::
+
+        # guests/web02.yaml
+        uuid: 6c2bb3a6-5d0c-4a4e-9c4d-1f0e5a7b8c91
+
+    Source: https://libvirt.org/formatdomain.html#general-metadata, https://libvirt.org/formatnetwork.html and
+    https://libvirt.org/formatnwfilter.html.
+    """
     hint = "Pin another UUID to one of them with `uuid`."
     yield from clashes(_uuids(site), UUID_TWICE, "the UUID", hint)
 

@@ -16,7 +16,32 @@ Need = tuple[object, Version, str, Origin]
 
 
 def too_new(site: Site) -> Iterator[Diagnostic]:
-    """An older libvirt refuses the definition or, worse, drops what it doesn't know in silence."""
+    """An older libvirt refuses the definition or, worse, drops what it doesn't know in silence.
+
+    A guest is held to the oldest libvirt among its hosts: it must be able to run on each. A platform without a minor
+    means the oldest supported one; naming the minor that the host has (`el8.6`) often settles the matter.
+
+    Bad::
+
+        # guests/moves.yaml
+        hosts: [kvm01, kvm07]
+        eth0: {bridge: br0, isolated: true}
+
+        # hosts/kvm07.yaml
+        platform: el7
+
+    Good::
+
+        # guests/moves.yaml
+        hosts: [kvm01, kvm07]
+        eth0: {bridge: br0, isolated: true}
+
+        # hosts/kvm07.yaml
+        platform: el8.6
+
+    Source: libvirt's pages say since when it knows what: https://libvirt.org/formatdomain.html,
+    https://libvirt.org/formatnetwork.html.
+    """
     for host, carried in site.networks.items():
         for network in carried.values():
             yield from _told(site, host, _network_needs(network))

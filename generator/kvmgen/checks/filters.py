@@ -12,7 +12,24 @@ FILTER_CYCLE = Rule(code="KV501", title="Filters that include each other")
 
 
 def cycles(site: Site) -> Iterator[Diagnostic]:
-    """libvirt refuses a filter that leads back to itself, and with it every filter of the ring."""
+    """libvirt refuses a filter that leads back to itself, and with it every filter of the ring.
+
+    None of them is then there, and no guest that uses one starts.
+
+    Bad::
+
+        # filters/c.yaml
+        rules:
+          - filter: a
+
+    Good::
+
+        # filters/c.yaml
+        rules:
+          - filter: clean-traffic
+
+    Source: https://libvirt.org/formatnwfilter.html.
+    """
     done: set[str] = set()
     for name in site.filters:
         ring = _ring(site.filters, name, [], done)

@@ -15,6 +15,21 @@ def cut_off(site: Site) -> Iterator[Diagnostic]:
 
     With bridge netfilter on, firewalld rejects bridged frames. el7's iptables backend takes a direct rule for them;
     with el8's nftables backend a direct accept doesn't end the matter, and zones can forward only since firewalld 0.9.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        platform: el8.4
+        firewall: {bridge-netfilter: true}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        platform: el8.5
+        firewall: {bridge-netfilter: true}
+
+    Source: `forward` in https://firewalld.org/documentation/man-pages/firewalld.zone.html; bridge-nf-call-iptables in
+    https://docs.kernel.org/networking/ip-sysctl.html.
     """
     for host in site.hosts.values():
         derived = any(rule.why for rule in host.firewall.rules) if host.firewall else False

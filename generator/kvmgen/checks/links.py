@@ -11,7 +11,25 @@ LINKS_NOT_WRITTEN = Rule(code="KV202", title="Links that kvmgen doesn't write", 
 
 
 def not_written(site: Site) -> Iterator[Diagnostic]:
-    """From el9 on ifcfg files are deprecated, then gone; NetworkManager's keyfiles are not written yet."""
+    """From el9 on ifcfg files are deprecated, then gone, and kvmgen doesn't write NetworkManager's keyfiles yet.
+
+    The links of such a host are only believed: what stands on them is built, and they themselves must be made by hand
+    as they are described. Whoever does that silences this where the platform stands.
+
+    Bad::
+
+        # hosts/kvm02.yaml
+        platform: el9
+        ethernets: {eno1: {}}
+
+    Good::
+
+        # hosts/kvm02.yaml
+        platform: el9  # kvmgen: ignore KV202 -- its links are made by hand
+        ethernets: {eno1: {}}
+
+    Source: https://networkmanager.dev/docs/api/latest/nm-settings-keyfile.html.
+    """
     for host in site.hosts.values():
         if not host.platform.uses_ifcfg and any(host.links):
             yield Diagnostic(

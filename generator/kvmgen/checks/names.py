@@ -19,7 +19,25 @@ _LIBVIRTS = re.compile(r"virbr[0-9]+")
 
 
 def bridge_names(site: Site) -> Iterator[Diagnostic]:
-    """libvirt gives a network without a bridge name the first free virbrN: a host's bridge of that name collides."""
+    """A host's bridge called virbrN stands where libvirt would put one of its own.
+
+    A network that names no bridge (made by hand, or by an installer) gets the first virbrN that is free, and which one
+    that is depends on what came up first. And whoever reads the name takes the bridge for libvirt's.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        bridges:
+          virbr1: {}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        bridges:
+          br1: {}
+
+    Source: https://libvirt.org/formatnetwork.html#connectivity.
+    """
     for host in site.hosts.values():
         for bridge in host.bridges:
             if _LIBVIRTS.fullmatch(bridge.name):
@@ -31,7 +49,23 @@ def bridge_names(site: Site) -> Iterator[Diagnostic]:
 
 
 def network_names(site: Site) -> Iterator[Diagnostic]:
-    """libvirt knows a network by its name: the second definition of a name is refused."""
+    """libvirt knows a network by its name: the second definition of a name on a host is refused.
+
+    The name is `libvirt-name`, or else the file's. Networks of one name on different hosts are no clash: that is what
+    `libvirt-name` is for.
+
+    Bad::
+
+        # networks/lab.yaml
+        libvirt-name: default
+
+    Good::
+
+        # networks/lab.yaml
+        libvirt-name: default-lab
+
+    Source: https://libvirt.org/formatnetwork.html#general-metadata.
+    """
     for host, carried in site.networks.items():
         first: dict[str, str] = {}
         for network in carried.values():
@@ -50,7 +84,24 @@ def network_names(site: Site) -> Iterator[Diagnostic]:
 
 
 def bridges(site: Site) -> Iterator[Diagnostic]:
-    """libvirt makes a network's bridge when it starts it: a name that is taken keeps the network down."""
+    """libvirt makes a network's bridge when it starts it: a name that is taken keeps the network down.
+
+    The definition is taken all the same, so that it is the next boot which shows it.
+
+    Bad::
+
+        # networks/dmz.yaml
+        forward: isolated
+        bridge: {name: br0}
+
+    Good::
+
+        # networks/dmz.yaml
+        forward: isolated
+        bridge: {name: brdmz}
+
+    Source: https://libvirt.org/formatnetwork.html#connectivity.
+    """
     for host, carried in site.networks.items():
         taken = {link.name: (link.origin, f"{host}'s link {link.name!r}") for link in site.hosts[host].links}
         for network in carried.values():

@@ -165,7 +165,7 @@ class Context:
         if not data:
             return Dns()
         servers = self.addresses(data.get("servers", ()), origin.at("servers"))
-        return Dns(servers=servers, search=tuple(data.get("search", ())))
+        return Dns(servers=servers, search=tuple(data.get("search", ())), origin=origin)
 
 
 def _ipv4(text: str) -> str | tuple[int, int]:

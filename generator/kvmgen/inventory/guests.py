@@ -78,12 +78,20 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         autostart=data["autostart"],
         inside=_inside(context, name, data, origin, interfaces) if "platform" in data else None,
         inherits=_inherits(document.data, around),
+        inherited=_inherited(document.data, around),
     )
 
 
 def _inherits(data: Data, around: Surroundings) -> tuple[Origin, ...]:
     profile = (SITE.at("profiles", data["profile"]),) if "profile" in data else ()
     return (*profile, SITE.at("defaults", "guests")) if around.defaults else profile
+
+
+def _inherited(data: Data, around: Surroundings) -> dict[str, Origin]:
+    """Where each key that the guest's own file doesn't have was said; its profile's word stands over the defaults'."""
+    profile = around.profiles.get(data.get("profile", ""), {})
+    found = {key: SITE.at("defaults", "guests", key) for key in around.defaults if key not in data}
+    return found | {key: SITE.at("profiles", data["profile"], key) for key in profile if key not in data}
 
 
 def _filled_in(context: Context, document: Document, around: Surroundings) -> dict[str, Any]:

@@ -186,6 +186,7 @@ def _dhcp_host(context: Context, data: Data, origin: Origin) -> DhcpHost | None:
         name=data.get("name"),
         mac=mac(data["mac"]) if "mac" in data else None,
         id=data.get("id"),
+        origin=origin,
     )
 
 

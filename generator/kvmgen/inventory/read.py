@@ -102,6 +102,11 @@ def _content(path: str) -> bytes:
         return stream.read(size + 1) or b""
 
 
+def inventory_files(root: Path) -> list[tuple[str, str]]:
+    """The kind and the file of everything in an inventory."""
+    return [(file.kind, file.file) for file in _find(root, [])]
+
+
 def _find(root: Path, diagnostics: list[Diagnostic]) -> Iterator[_File]:
     """Every file of the inventory, sorted; what doesn't belong is told."""
     if not (root / SITE_FILE).is_file():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule, Severity
 from kvmgen.inventory import docs
+from kvmgen.inventory.source import is_comment
 from kvmgen.inventory.sources import Sources
 
 UNUSED_SILENCE = Rule(
@@ -21,35 +22,40 @@ BAD_SILENCE = Rule(
 )
 RULES = (UNUSED_SILENCE, BAD_SILENCE)
 
-_MARK = re.compile(r"(?:^|\s)(#\s*kvmgen:)", re.MULTILINE)
+_MARK = re.compile(r"(?:^|\s)(#\s*kvmgen(?::|\s+ignore\b))")
 _COMMENT = re.compile(r"#\s*kvmgen:\s*ignore\s+(?P<codes>KV\d{3}(?:\s*,\s*KV\d{3})*)\s+--\s+[^\s#]")
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A comment that silences ``codes`` on its own line, or on the next where it stands alone."""
+    """A comment that silences ``codes`` on ``line``: its own, or the one below it where it stands alone."""
 
     file: str
     position: Position
     codes: tuple[str, ...]
-    alone: bool
-
-    @property
-    def lines(self) -> tuple[int, ...]:
-        """The lines that it speaks of."""
-        return (self.position.line, self.position.line + 1) if self.alone else (self.position.line,)
+    line: int
 
 
 def find_silences(file: str, text: str) -> Iterator[Silence]:
     """The comments to kvmgen in a file; what can't be understood has no codes."""
-    if "kvmgen:" not in text:
+    if "kvmgen" not in text or not _MARK.search(text):
         return
-    for number, line in enumerate(text.split("\n"), 1):
+    lines = re.split(r"\r\n?|\n", text)
+    for number, line in enumerate(lines, 1):
         mark = _MARK.search(line)
         if mark:
-            understood = _COMMENT.match(line, mark.start(1))
-            codes = re.findall(r"KV\d{3}", understood["codes"]) if understood else ()
-            yield Silence(file, Position(number, mark.start(1) + 1), tuple(codes), line.lstrip().startswith("#"))
+            position = Position(number, mark.start(1) + 1)
+            if is_comment(text, position):
+                understood = _COMMENT.match(line, mark.start(1))
+                codes = re.findall(r"KV\d{3}", understood["codes"]) if understood else ()
+                yield Silence(file, position, tuple(codes), _silenced_line(lines, number))
+
+
+def _silenced_line(lines: Sequence[str], number: int) -> int:
+    """The line that a comment speaks of; one that stands alone may go on in comments below it."""
+    while number < len(lines) and lines[number - 1].lstrip().startswith("#"):
+        number += 1
+    return number
 
 
 def heeded(
@@ -59,9 +65,7 @@ def heeded(
 
     ``complete`` is whether everything was looked for: only then a silence can be known to silence nothing.
     """
-    by_place = {
-        (silence.file, line, code): silence for silence in silences for line in silence.lines for code in silence.codes
-    }
+    by_place = {(silence.file, silence.line, code): silence for silence in silences for code in silence.codes}
     used: set[tuple[Silence, str]] = set()
     told = []
     for diagnostic in diagnostics:

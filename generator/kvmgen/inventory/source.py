@@ -87,6 +87,24 @@ def _child(node: yaml.Node | None, key: str | int) -> tuple[yaml.Node | None, ya
     return None
 
 
+def is_comment(text: str, position: Position) -> bool:
+    """Whether a ``#`` that follows a space or starts a line starts a comment, and is not part of a string."""
+    place = position.line - 1, position.column - 1
+    try:
+        return not any(_holds(token, place) for token in yaml.scan(text, Loader=yaml.CBaseLoader))
+    except yaml.YAMLError:
+        return True
+
+
+def _holds(token: yaml.Token, place: tuple[int, int]) -> bool:
+    """Whether a token is a string around a place; the first line of a block is its head, with room for a comment."""
+    if not isinstance(token, yaml.ScalarToken) or not token.style:
+        return False
+    start, end = token.start_mark, token.end_mark
+    is_head = token.style in "|>" and place[0] == start.line
+    return not is_head and (start.line, start.column) < place < (end.line, end.column)
+
+
 def decode(file: str, content: bytes) -> Source | Diagnostic:
     """The text of a file's bytes: UTF-8 without a byte order mark, not larger than `MAX_BYTES`."""
     if len(content) > MAX_BYTES:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import Addressing, Node
@@ -34,6 +35,14 @@ class Disk:
     readonly: bool = False
     shareable: bool = False
     boot_order: int | None = None
+
+    @property
+    def position(self) -> int:
+        """Its place on the bus as its target name says it: 0 for ``sda``, 25 for ``sdz``, 26 for ``sdaa``."""
+        number = 0
+        for letter in self.target[2:]:
+            number = number * 26 + ord(letter) - ord("a") + 1
+        return number - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,8 +154,13 @@ class Guest:
     autostart: bool
     inside: Node | None
     inherits: tuple[Origin, ...] = ()  # the profile and the defaults that fill it in
+    inherited: Mapping[str, Origin] = field(default_factory=dict)  # where what isn't said in its own file was said
 
     @property
     def home(self) -> str:
         """The host whose folder holds the guest's domain."""
         return self.hosts[0]
+
+    def at(self, key: str) -> Origin:
+        """Where something was said: in its own file, or in what fills it in."""
+        return self.inherited.get(key) or self.origin.at(key)

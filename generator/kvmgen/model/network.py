@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kvmgen.diagnostics import Origin
@@ -30,12 +30,16 @@ class Nat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DhcpHost:
-    """A fixed lease. IPv4 is known by ``mac``; for IPv6 libvirt takes only a name (or a DUID), never a MAC."""
+    """A fixed lease. IPv4 is known by ``mac``; for IPv6 libvirt takes only a name (or a DUID), never a MAC.
+
+    ``origin`` is where the inventory gives it by hand; ``None`` for what follows from a guest's own address.
+    """
 
     address: Address
     name: str | None = None
     mac: Mac | None = None
     id: str | None = None
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NewType
+
+from kvmgen.diagnostics import Origin
 
 Mac = NewType("Mac", str)
 """Six lower-case hexadecimal pairs with colons."""
@@ -46,10 +48,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dns:
-    """The resolver's settings."""
+    """The resolver's settings; ``origin`` is where they were said, a machine's own file or the site's."""
 
     servers: tuple[Address, ...] = ()
     search: tuple[str, ...] = ()
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

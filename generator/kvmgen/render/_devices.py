@@ -104,16 +104,8 @@ def _usb_model(chipset: str, platform: Platform) -> str:
 
 def _scsi_controllers(disks: tuple[Disk, ...]) -> range:
     """The indexes of the SCSI controllers up to the last one that a disk's target name asks for."""
-    last = max((_position(disk.target) for disk in disks if disk.bus == "scsi"), default=-1)
+    last = max((disk.position for disk in disks if disk.bus == "scsi"), default=-1)
     return range(last // DISKS_PER_SCSI_CONTROLLER + 1)
-
-
-def _position(target: str) -> int:
-    """0 for ``sda``, 25 for ``sdz``, 26 for ``sdaa``."""
-    number = 0
-    for letter in target[2:]:
-        number = number * 26 + ord(letter) - ord("a") + 1
-    return number - 1
 
 
 def _pcie_controllers(guest: Guest, nic_ports: range, platform: Platform) -> Iterator[Element]:
@@ -138,7 +130,7 @@ def _has_conventional_device(guest: Guest) -> bool:
     """Whether libvirt will want a conventional PCI slot: for the 6300ESB watchdog or for SATA beyond the chipset's."""
     if guest.watchdog is not None and guest.watchdog.model == "i6300esb":
         return True
-    return any(disk.bus == "sata" and _position(disk.target) >= CHIPSET_SATA_PORTS for disk in guest.disks)
+    return any(disk.bus == "sata" and disk.position >= CHIPSET_SATA_PORTS for disk in guest.disks)
 
 
 def _agent_channel(guest: Guest, platform: Platform) -> Element:
