@@ -8,7 +8,8 @@ from ipaddress import ip_interface, ip_network
 import pytest
 
 from kvmgen.inventory.antispoof import anti_spoofing, known_parameters
-from kvmgen.inventory.known_filters import BUILT_IN_FILTERS, used_variables
+from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
+from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.filters import FilterInclude
 from kvmgen.model.values import Mac
 from tests.inventory.nwfilters import own_filters
@@ -60,9 +61,9 @@ def test_filter_and_parameters(
     learning = "dhcp" if word == "dhcp" else "none"
     wanted = {name: tuple(values.split()) for name, values in parameters.items()} | {"CTRL_IP_LEARNING": (learning,)}
     assert found.parameters == tuple(sorted(wanted.items()))
-    missing = used_variables(own_filters())[found.filter] - wanted.keys() - {"MAC"}
+    missing = FilterTrees(own_filters()).of(found.filter).needs - wanted.keys() - {"MAC"}
     assert missing == ({"IP"} if word == "dhcp" else set())
-    assert wanted.keys() - used_variables(own_filters())[found.filter] == {"CTRL_IP_LEARNING"}
+    assert wanted.keys() - FilterTrees(own_filters()).of(found.filter).needs == {"CTRL_IP_LEARNING"}
 
 
 def test_words_without_addresses() -> None:
@@ -82,7 +83,7 @@ def test_known_parameters() -> None:
     assert none == {"CTRL_IP_LEARNING": ("dhcp",), "IPV6": (LINK_LOCAL,), "IPV6_MASK": ("128",)}
     addresses, segments = [ip_interface(V4), ip_interface(V6)], [ip_network("172.16.12.0/24")]
     all_known = known_parameters(MAC, addresses, segments, EVERY_VARIABLE)
-    needed = used_variables(own_filters())["kvmgen-anti-spoofing-segments"]
+    needed = FilterTrees(own_filters()).of("kvmgen-anti-spoofing-segments").needs
     assert set(all_known) == needed - {"MAC"} | {"CTRL_IP_LEARNING"}
     assert all_known["CTRL_IP_LEARNING"] == ("none",)
 

@@ -21,7 +21,7 @@ MADE = "<!-- Made by kvmgen from inventory/hosts/kvm01.yaml: edit that and build
 
 FIREWALL = Firewall(
     origin=ORIGIN,
-    chains=(DirectChain(family="ipv4", table="filter", chain="GUESTS"),),
+    chains=(DirectChain(family="ipv4", table="filter", chain="GUESTS", origin=ORIGIN),),
     rules=(
         DirectRule(
             family="ipv4",

@@ -23,7 +23,7 @@ def rule(chain: str, text: str, *, table: str = "filter", priority: int = 0, why
 
 GATEWAY = Firewall(
     origin=ORIGIN,
-    chains=(DirectChain(family="ipv4", table="filter", chain="SSH"),),
+    chains=(DirectChain(family="ipv4", table="filter", chain="SSH", origin=ORIGIN),),
     rules=(
         rule("POSTROUTING", "-o eth0 -j MASQUERADE", table="nat"),
         rule("SSH", "-s 10.0.0.0/24 -j ACCEPT"),

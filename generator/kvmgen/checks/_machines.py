@@ -64,18 +64,18 @@ def is_host_length(address: Interface) -> bool:
 
 
 class Holder(NamedTuple):
-    """Who has an address: ``origin`` is what holds the list ``addresses``, in which it is the one at ``index``."""
+    """Who has an address: ``origin`` is what holds the list ``addresses``, in which it is the one of that number."""
 
     machine: str
     link: str
     origin: Origin
-    index: int
+    number: int
     mac: Mac | None = None
 
     @property
     def place(self) -> Origin:
         """Where the address stands."""
-        return self.origin.at("addresses", self.index)
+        return self.origin.at("addresses", self.number)
 
     def __str__(self) -> str:
         return f"{self.machine} ({self.link})"

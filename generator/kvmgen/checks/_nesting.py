@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from kvmgen.diagnostics import Origin
-from kvmgen.model.values import Interface, Network
+from kvmgen.model.values import Network
 
 
 class Use(NamedTuple):
@@ -25,13 +25,6 @@ class Use(NamedTuple):
 def use(network: Network, kind: str, owner: str, origin: Origin) -> Use:
     """A use of a subnet."""
     return Use((network.version, int(network.network_address), network.prefixlen), network, kind, owner, origin)
-
-
-def subnet_key(address: Interface) -> tuple[int, int, int]:
-    """What tells an address's subnet from others, and sorts it: by arithmetic, for there are many."""
-    length = address.network.prefixlen
-    shift = address.max_prefixlen - length
-    return address.version, int(address) >> shift << shift, length
 
 
 def nested(uses: Iterable[Use]) -> Iterator[tuple[Use, Use]]:

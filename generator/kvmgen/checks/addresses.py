@@ -31,28 +31,24 @@ Key = tuple[str, int, int]
 
 
 def twice(site: Site) -> Iterator[Diagnostic]:
-    """Two machines with one address on one layer-2 segment take each other's packets, now and then.
+    """Two machines with one address on one segment: now one, now the other gets the packets that are meant for both.
 
-    Whoever answered ARP last gets the frames until the next one answers, so that connections to both break in turns,
-    and nothing in any log says why. initscripts even refuses to bring up a link whose address somebody else has.
-    A fixed lease that a network's DHCP gives by hand is told as well, unless it is the guest's own.
+    A segment is as far as a broadcast reaches. Bridges are on one where they name the same `segment`; a bridge that
+    names none, and a network that libvirt makes, is a segment of its own on each host. A fixed
+    lease that is given by hand is told as well, unless it is the guest's own.
 
     Bad::
 
         # guests/web02.yaml
-        interfaces:
-          eth0: {network: default, addresses: [192.168.122.10/24]}
-          eth1: {bridge: br0, addresses: [192.0.2.11/24, "2001:db8:0::20/64"]}
+        eth0: {bridge: br0, addresses: [192.0.2.20/24]}
 
     Good::
 
         # guests/web02.yaml
-        interfaces:
-          eth0: {network: default, addresses: [192.168.122.11/24]}
-          eth1: {bridge: br0, addresses: [192.0.2.21/24, "2001:db8:0::21/64"]}
+        eth0: {bridge: br0, addresses: [192.0.2.21/24]}
 
-    Source: ``ifup-eth`` asks with ``arping -D`` first (https://github.com/fedora-sysv/initscripts); RFC 5227
-    (https://www.rfc-editor.org/rfc/rfc5227).
+    Source: IPv4 address conflicts (https://www.rfc-editor.org/rfc/rfc5227#section-1), IPv6 duplicate address detection
+    (https://www.rfc-editor.org/rfc/rfc4862#section-5.4).
     """
     first: dict[Key, Holder] = {}
     for segment, address, holder in holders(site):

@@ -32,7 +32,7 @@ WITH_ACTIVE_PORT: Modes = frozenset((ACTIVE_BACKUP, TLB, ALB))
 WITH_ARP: Modes = frozenset((ROUND_ROBIN, ACTIVE_BACKUP, XOR, BROADCAST))
 UNDER_BRIDGES: Modes = frozenset((ACTIVE_BACKUP, XOR, LACP))
 
-_REFUSED_ELSEWHERE: Mapping[str, Modes] = MappingProxyType(
+REFUSED_ELSEWHERE: Mapping[str, Modes] = MappingProxyType(
     {
         "primary": WITH_ACTIVE_PORT,
         "lacp_rate": frozenset((LACP,)),
@@ -111,8 +111,8 @@ def modes_under_bridges(site: Site) -> Iterator[Diagnostic]:
           br0:
             ports: [bond0]
 
-    Source: Red Hat's Virtualization Administration Guide, "Bridged Mode"
-    (https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/6/html/virtualization_administration_guide/sect-bridged-mode).
+    Source: Red Hat's "Which bonding modes work when used with a bridge that virtual machine guests connect to"
+    (https://access.redhat.com/solutions/67546).
     """
     for bond, bridge in bonds_under_bridges(site):
         mode = dict(bond.options)["mode"]
@@ -145,11 +145,11 @@ def refused_options(site: Site) -> Iterator[Diagnostic]:
     Source: the kernel's bond_options.c, `unsuppmodes`
     (https://github.com/torvalds/linux/blob/master/drivers/net/bonding/bond_options.c).
     """
-    for bond, mode, option in _foreign_to_mode(site, _REFUSED_ELSEWHERE):
+    for bond, mode, option in _foreign_to_mode(site, REFUSED_ELSEWHERE):
         yield Diagnostic(
             rule=REFUSED_BY_MODE,
             message=f"the kernel refuses {word(option)!r} for a bond of mode {mode}",
-            hint=f"Leave it out, or choose a mode that has it: {_listed(_REFUSED_ELSEWHERE[option])}.",
+            hint=f"Leave it out, or choose a mode that has it: {_listed(REFUSED_ELSEWHERE[option])}.",
             origin=bond.origin.at(word(option)),
             on_key=True,
         )

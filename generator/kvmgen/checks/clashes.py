@@ -1,4 +1,4 @@
-"""Identities and addresses that stand twice, or can't be what they say."""
+"""MACs and UUIDs that stand twice, or can't be what they say."""
 
 from __future__ import annotations
 
@@ -10,54 +10,12 @@ from kvmgen.model.host import Bridge, Ethernet
 from kvmgen.model.site import Site
 from kvmgen.model.values import Mac
 
-ADDRESS_TWICE = Rule(code="KV101", title="An address used twice in one segment")
 MAC_TWICE = Rule(code="KV401", title="A MAC used twice")
 GROUP_MAC = Rule(code="KV402", title="A MAC that can't be a NIC's")
 FOREIGN_MAC = Rule(code="KV403", title="A pinned MAC of a vendor's range", severity=Severity.WARNING)
 UUID_TWICE = Rule(code="KV404", title="A UUID used twice")
 
 _ZERO = "00:00:00:00:00:00"
-
-
-def addresses(site: Site) -> Iterator[Diagnostic]:
-    """Two machines with one address on one segment: now one, now the other gets the packets that are meant for both.
-
-    A segment is as far as a broadcast reaches. Bridges are on one where they name the same `segment`; a bridge that
-    names none, and a network that libvirt makes, is a segment of its own on each host.
-
-    Bad::
-
-        # guests/web02.yaml
-        eth0: {bridge: br0, addresses: [192.0.2.20/24]}
-
-    Good::
-
-        # guests/web02.yaml
-        eth0: {bridge: br0, addresses: [192.0.2.21/24]}
-
-    Source: IPv4 address conflicts (https://www.rfc-editor.org/rfc/rfc5227#section-1), IPv6 duplicate address detection
-    (https://www.rfc-editor.org/rfc/rfc4862#section-5.4).
-    """
-    hint = "Give one of them another address; bridges that aren't connected get different `segment`s."
-    yield from clashes(_addresses(site), ADDRESS_TWICE, "the address", hint)
-
-
-def _addresses(site: Site) -> Iterator[Use]:
-    for host in site.hosts.values():
-        for bridge in host.bridges:
-            for index, address in enumerate(bridge.addressing.addresses):
-                origin = bridge.origin.at("addresses", index)
-                yield (bridge.segment, address.ip), origin, f"{host.name} ({bridge.name})"
-    for network in site.carried():
-        for index, address in enumerate(network.addresses):
-            whose = f"{network.host} (network {network.name})"
-            yield (network.segment, address.ip), network.at("addresses", index), whose
-    for guest in site.guests.values():
-        for nic in guest.interfaces:
-            segments = site.segments_of(guest, nic)
-            for index, address in enumerate(nic.addressing.addresses):
-                for segment in segments:
-                    yield (segment, address.ip), nic.origin.at("addresses", index), f"{guest.name} ({nic.name})"
 
 
 def macs(site: Site) -> Iterator[Diagnostic]:
@@ -80,7 +38,18 @@ def macs(site: Site) -> Iterator[Diagnostic]:
     https://docs.kernel.org/networking/bridge.html.
     """
     hint = "Pin another MAC to one of them with `mac`."
-    yield from clashes(_macs(site), MAC_TWICE, "the MAC", hint)
+    yield from clashes((*_macs(site), *_leased_elsewhere(site)), MAC_TWICE, "the MAC", hint)
+
+
+def _leased_elsewhere(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
+    """The MACs that a network leases to, and that the inventory gives to a link which isn't on that network."""
+    on_network = {(nic.mac, nic.network) for guest in site.guests.values() for nic in guest.interfaces}
+    known = {mac for mac, _, _ in _macs(site)}
+    for network in site.carried():
+        for index, host in enumerate(network.dhcp.hosts):
+            if host.mac in known and (host.mac, network.name) not in on_network:
+                whose = f"the lease of {host.address} (network {network.name})"
+                yield host.mac, network.at("dhcp", "hosts", index), whose
 
 
 def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:

@@ -85,9 +85,11 @@ def _guest_needs(guest: Guest) -> Iterator[Need]:
 def _disk_needs(disk: Disk) -> Iterator[Need]:
     yield disk.volume, (1, 0, 5), "a disk that is a pool's volume", disk.origin.at("volume")
     yield disk.discard, (1, 0, 6), "discard", disk.origin.at("discard")
+    yield disk.io == "io_uring", (6, 3), "I/O by io_uring", disk.origin.at("io")
 
 
 def _nic_needs(nic: GuestInterface) -> Iterator[Need]:
+    yield nic.queues, (1, 0, 6), "several queues", nic.origin.at("queues")
     yield nic.allowed, (1, 2, 3), "anti-spoofing for whole segments", nic.origin.at("allowed-addresses")
     yield nic.mtu, (3, 1), "an interface's MTU", nic.origin.at("mtu")
     yield nic.isolated, (6, 1), "an isolated port", nic.origin.at("isolated")

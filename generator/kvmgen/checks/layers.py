@@ -15,9 +15,7 @@ VLAN_ON_BOND_PORT = Rule(code="KV219", title="A VLAN on a port of a bond", sever
 VLAN_ONE = Rule(code="KV220", title="VLAN 1 with a tag", severity=Severity.WARNING)
 TWO_UPLINKS = Rule(code="KV221", title="Two uplinks in a bridge without spanning tree", severity=Severity.WARNING)
 TAGS_DIFFER = Rule(code="KV222", title="A segment with two VLAN tags", severity=Severity.WARNING)
-SHORT_DELAY = Rule(
-    code="KV223", title="A forward delay that spanning tree doesn't have", severity=Severity.WARNING
-)
+SHORT_DELAY = Rule(code="KV223", title="A forward delay that spanning tree doesn't have", severity=Severity.WARNING)
 
 
 def rings(site: Site) -> Iterator[Diagnostic]:
@@ -219,7 +217,7 @@ def two_uplinks(site: Site) -> Iterator[Diagnostic]:
                 yield Diagnostic(
                     rule=TWO_UPLINKS,
                     message=f"the bridge {bridge.name!r} joins {' and '.join(uplinks)} without spanning tree: "
-                    "a loop where both end in one network",
+                    "a loop where they end in one network",
                     hint="Make a bond of them, or write `stp: true` and a forward-delay.",
                     origin=bridge.origin.at("ports"),
                 )

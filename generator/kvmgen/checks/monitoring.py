@@ -68,8 +68,8 @@ def arp_under_bridges(site: Site) -> Iterator[Diagnostic]:
           br0:
             ports: [bond0]
 
-    Source: Red Hat's Virtualization Administration Guide, "Bridged Mode"
-    (https://docs.redhat.com/en/documentation/red_hat_enterprise_linux/6/html/virtualization_administration_guide/sect-bridged-mode).
+    Source: Red Hat's "Which bonding modes work when used with a bridge that virtual machine guests connect to"
+    (https://access.redhat.com/solutions/67546).
     """
     for bond, bridge in bonds_under_bridges(site):
         if _asks_arp(dict(bond.options)):
@@ -207,7 +207,7 @@ def no_monitor(site: Site) -> Iterator[Diagnostic]:
         if not (_miimon(host, options) or _asks_arp(options) or is_half):
             yield Diagnostic(
                 rule=NO_MONITOR,
-                message=f"the bond {bond.name!r} wouldn't notice that a link is dead: it has no 'miimon'",
+                message=f"the bond {bond.name!r} wouldn't notice that a link is dead: nothing watches its ports",
                 hint="Add `miimon: 100`.",
                 origin=bond.origin.at("miimon") if "miimon" in options else bond.origin,
                 on_key=True,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from kvmgen.checks._machines import Attached, Holder, holders, is_default, is_host_length, machines
-from kvmgen.checks._nesting import Use, nested, subnet_key, use
+from kvmgen.checks._nesting import Use, nested, use
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.host import Host
@@ -63,7 +63,7 @@ def overlapping(site: Site) -> Iterator[Diagnostic]:
                 yield _overlap(name, outer, inner)
 
 
-def _uses(host: Host | None, carried: Iterator[VirtualNetwork] | Sequence[VirtualNetwork]) -> Iterator[Use]:
+def _uses(host: Host | None, carried: Iterable[VirtualNetwork]) -> Iterator[Use]:
     """The subnets of a host's links and networks, and where its routes lead; link-local ones are each link's own."""
     for link in () if host is None else host.links:
         yield from _link_uses(link)
@@ -140,11 +140,15 @@ def two_links(site: Site) -> Iterator[Diagnostic]:
 
 def _share_first_bits(links: Sequence[Attached]) -> bool:
     """Whether it's worth to look closely: nearly all machines end here."""
-    seen: dict[tuple[int, int], str] = {}
-    shortest = min(address.network.prefixlen for link in links for address in link.addressing.addresses)
+    shortest = {4: 32, 6: 128}
     for link in links:
         for address in link.addressing.addresses:
-            start = address.version, int(address) >> (address.max_prefixlen - shortest)
+            shortest[address.version] = min(shortest[address.version], address.network.prefixlen)
+    seen: dict[tuple[int, int], str] = {}
+    for link in links:
+        for address in link.addressing.addresses:
+            version = address.version
+            start = version, int(address) >> (address.max_prefixlen - shortest[version])
             if seen.setdefault(start, link.name) != link.name:
                 return True
     return False
@@ -173,7 +177,8 @@ def lengths(site: Site) -> Iterator[Diagnostic]:
     """Machines of one segment that disagree about its subnet's length disagree about who is a neighbour.
 
     The one with the longer prefix sends to some of its neighbours through the gateway, the one with the shorter prefix
-    asks by ARP for machines that aren't there; what is broadcast reaches only some. Those who are fewer are told.
+    asks by ARP for machines that aren't there; what is broadcast reaches only some. Those who are fewer are told,
+    and of two alike the guest rather than the network, the network rather than the host.
     Addresses without a subnet (/32, /128) are well.
 
     Bad::
@@ -200,8 +205,10 @@ def lengths(site: Site) -> Iterator[Diagnostic]:
             found[segment][address.network].append(holder)
     for segment, subnets in found.items():
         uses = (use(subnet, segment, "", those[0].origin) for subnet, those in subnets.items())
+        sizes = {subnet: (len(those), -place) for place, (subnet, those) in enumerate(subnets.items())}
         for outer, inner in nested(uses):
-            yield from _disagreeing(subnets, outer.network, inner.network)
+            few, many = sorted((outer.network, inner.network), key=sizes.__getitem__)
+            yield from _disagreeing(subnets[few], few, subnets[many][0], many)
 
 
 def _segments_of_several_lengths(site: Site) -> set[str]:
@@ -215,12 +222,8 @@ def _segments_of_several_lengths(site: Site) -> set[str]:
     return several
 
 
-def _disagreeing(
-    subnets: Mapping[Network, Sequence[Holder]], outer: Network, inner: Network
-) -> Iterator[Diagnostic]:
-    many, few = (outer, inner) if len(subnets[outer]) >= len(subnets[inner]) else (inner, outer)
-    other = subnets[many][0]
-    for holder in subnets[few]:
+def _disagreeing(those: Sequence[Holder], few: Network, other: Holder, many: Network) -> Iterator[Diagnostic]:
+    for holder in those:
         yield Diagnostic(
             rule=LENGTHS_DIFFER,
             message=f"{holder} has its address in {few}, and {other} on the same segment in {many}",
@@ -273,11 +276,7 @@ def _reachable(network: VirtualNetwork) -> Reachable:
 
 
 def _strangers(guest: Guest, nic: GuestInterface, host: str, known: Reachable) -> Iterator[Diagnostic]:
-    """The first address of each IP version of which none is the network's on this host.
-
-    An address that fits on another host is no stranger as long as this host has one too.
-    """
-    told: set[int] = set()
+    """The addresses that aren't the network's on this host; of a guest that moves, where no other one is either."""
     fitting: set[int] = set()
     strange: list[tuple[int, Interface]] = []
     for index, address in enumerate(nic.addressing.addresses):
@@ -286,9 +285,7 @@ def _strangers(guest: Guest, nic: GuestInterface, host: str, known: Reachable) -
         elif address.version in known and not address.is_link_local:
             strange.append((index, address))
     for index, address in strange:
-        if address.version not in told and (address.version not in fitting or len(guest.hosts) == 1):
-            if len(guest.hosts) > 1:
-                told.add(address.version)
+        if len(guest.hosts) == 1 or address.version not in fitting:
             yield Diagnostic(
                 rule=OUTSIDE_ITS_NETWORK,
                 message=f"{address.ip} of {guest.name} ({nic.name}) is in no subnet of network {nic.network} on {host}",

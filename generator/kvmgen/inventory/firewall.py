@@ -18,9 +18,6 @@ RULES = (NOT_ON_PLATFORM,)
 ZONES_THAT_FORWARD = (0, 9)
 """firewalld's zones know ``forward`` since 0.9."""
 
-BUILT_IN_ZONES = frozenset(
-    ("block", "dmz", "drop", "external", "home", "internal", "libvirt", "nm-shared", "public", "trusted", "work")
-)
 DEFAULT_SERVICES = ("dhcpv6-client", "ssh")
 """What firewalld's default zone opens on a server."""
 
@@ -39,8 +36,13 @@ def lower_firewall(context: Context, data: Data, origin: Origin, zones_of_links:
             for name, zone in sorted(data.get("zones", {}).items())
         ),
         chains=tuple(
-            DirectChain(family=family, table=chain.get("table", "filter"), chain=chain["chain"])
-            for chain in data.get("chains", ())
+            DirectChain(
+                family=family,
+                table=chain.get("table", "filter"),
+                chain=chain["chain"],
+                origin=origin.at("chains", index),
+            )
+            for index, chain in enumerate(data.get("chains", ()))
             for family in _families(chain)
         ),
         rules=tuple(

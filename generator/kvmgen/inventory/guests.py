@@ -13,6 +13,7 @@ from kvmgen.inventory.hosts import node_fields
 from kvmgen.inventory.links import Links
 from kvmgen.inventory.nics import Networks, lower_interface
 from kvmgen.inventory.schema import defaults
+from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.guest import Cpu, Disk, Firmware, Graphics, Guest, GuestInterface, Watchdog
 from kvmgen.model.host import Ethernet, Host, Node
 
@@ -28,7 +29,7 @@ class Surroundings:
 
     hosts: Mapping[str, Host]
     networks: Networks
-    variables: Mapping[str, frozenset[str]]
+    filters: FilterTrees
     defaults: Data
     profiles: Mapping[str, Data]
 
@@ -41,9 +42,7 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
     if not hosts:
         return None
     interfaces = tuple(
-        lower_interface(
-            context, name, key, said, origin.at("interfaces", key), hosts, around.networks, around.variables
-        )
+        lower_interface(context, name, key, said, origin.at("interfaces", key), hosts, around.networks, around.filters)
         for key, said in sorted(data.get("interfaces", {}).items())
     )
     most = memory(data["memory"])

@@ -7,10 +7,10 @@ from typing import Any
 
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import NOT_TOGETHER, SITE, Context, Data, Document, memory
-from kvmgen.inventory.firewall import BUILT_IN_ZONES, lower_firewall, refuse_what_the_platform_lacks
+from kvmgen.inventory.firewall import lower_firewall, refuse_what_the_platform_lacks
 from kvmgen.inventory.links import Links, lower_links
 from kvmgen.inventory.schema import MISSING_KEY
-from kvmgen.model.host import Firewall, Host, Link, Sysctl
+from kvmgen.model.host import BUILT_IN_ZONES, Firewall, Host, Link, Sysctl
 from kvmgen.model.platform import Platform
 
 
@@ -38,6 +38,7 @@ def lower_host(context: Context, name: str, document: Document, site_defaults: D
 def node_fields(context: Context, name: str, data: Data, origin: Origin, links: Links) -> dict[str, Any]:
     """The fields of a `Node`: what hosts and the insides of guests share."""
     platform = Platform.parse(data["platform"])
+    netfilter = data.get("firewall", {}).get("bridge-netfilter")
     return {
         "name": name,
         "origin": origin,
@@ -50,7 +51,8 @@ def node_fields(context: Context, name: str, data: Data, origin: Origin, links: 
         "bridges": links.bridges,
         "sysctl": _sysctl(context, data.get("sysctl", {}), context.at(origin, "sysctl")),
         "firewall": _firewall(context, platform, data, origin, links),
-        "bridge_netfilter": data.get("firewall", {}).get("bridge-netfilter"),
+        "bridge_netfilter": netfilter,
+        "bridge_netfilter_at": None if netfilter is None else origin.at("firewall", "bridge-netfilter"),
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from kvmgen.diagnostics import Diagnostic
 from kvmgen.inventory.context import NAME_TWICE, Context
@@ -13,10 +12,12 @@ from kvmgen.inventory.firewall import let_guests_talk, reads_bridged_frames
 from kvmgen.inventory.guests import Surroundings, lower_guest
 from kvmgen.inventory.hosts import lower_host
 from kvmgen.inventory.identity import Identity
-from kvmgen.inventory.known_filters import BUILT_IN_FILTERS, own_filter_documents, used_variables
+from kvmgen.inventory.known_filters import own_filter_documents
 from kvmgen.inventory.networks import Lease, lower_network, with_leases
 from kvmgen.inventory.read import Documents
-from kvmgen.model.filters import Filter, FilterInclude, FilterRule
+from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
+from kvmgen.model.filter_trees import FilterTrees
+from kvmgen.model.filters import Filter, FilterInclude, iptables_families
 from kvmgen.model.guest import Guest
 from kvmgen.model.host import Firewall, Host, Sysctl
 from kvmgen.model.network import Forward, VirtualNetwork
@@ -33,6 +34,7 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
     context = Context(Identity(said["name"]), said.get("domain"), documents.broken)
     preset = said.get("defaults", {})
     filters = _filters(context, documents)
+    trees = FilterTrees(filters)
     hosts = {
         name: lower_host(context, name, document, preset.get("hosts", {}))
         for name, document in sorted(documents.hosts.items())
@@ -41,7 +43,7 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
     around = Surroundings(
         hosts=hosts,
         networks=networks,
-        variables=used_variables(filters),
+        filters=trees,
         defaults=preset.get("guests", {}),
         profiles=said.get("profiles", {}),
     )
@@ -54,6 +56,7 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
         networks=_with_leases(networks, guests),
         guests=guests,
         filters=filters,
+        filter_trees=trees,
     )
     return site, context.diagnostics
 
@@ -118,7 +121,7 @@ def _with_what_guests_need(
     filters: Mapping[str, Filter],
 ) -> dict[str, Host]:
     """The hosts with the kernel settings and packet filter rules that follow from their networks and guests."""
-    stateful = _stateful(filters)
+    stateful = iptables_families(filters)
     filtered: set[str] = set()
     bridges: dict[str, set[str]] = {}
     for guest in guests.values():
@@ -138,28 +141,12 @@ def _with_what_guests_need(
     }
 
 
-def _stateful(filters: Mapping[str, Filter]) -> frozenset[str]:
-    """The filters with rules that libvirt writes for iptables, which see bridged frames only by bridge netfilter."""
-    layer4 = {name for name, filter_ in filters.items() if any(map(_is_layer4, filter_.entries))}
-    while True:
-        more = {name for name, filter_ in filters.items() if layer4.intersection(filter_.includes)} - layer4
-        if not more:
-            return frozenset(layer4)
-        layer4 |= more
-
-
-_EBTABLES_PROTOCOLS = frozenset(("mac", "vlan", "stp", "arp", "rarp", "ip", "ipv6"))
-
-
-def _is_layer4(entry: Any) -> bool:
-    return isinstance(entry, FilterRule) and entry.match is not None and entry.match.protocol not in _EBTABLES_PROTOCOLS
-
-
 def _completed(
     host: Host, networks: Iterable[VirtualNetwork], guest_bridges: set[str], has_stateful_filters: bool
 ) -> Host:
     netfilter = host.bridge_netfilter
-    if netfilter is None and (has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges)):
+    wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges)
+    if netfilter is None and wanted and not any(map(_switches_bridges_off, host.sysctl)):
         netfilter = True
     firewall = host.firewall
     bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges]
@@ -168,6 +155,11 @@ def _completed(
         firewall = let_guests_talk(host.platform, firewall or Firewall(origin=origin), bridges)
     settings = (*_forwarding(host, networks), *host.sysctl)
     return replace(host, bridge_netfilter=netfilter, firewall=firewall, sysctl=settings)
+
+
+def _switches_bridges_off(setting: Sysctl) -> bool:
+    """Whether the inventory says itself that bridged frames pass by: it isn't overruled, but told by a check."""
+    return setting.value == "0" and setting.key.startswith("net.bridge.bridge-nf-call-ip")
 
 
 def _forwarding(host: Host, networks: Iterable[VirtualNetwork]) -> list[Sysctl]:

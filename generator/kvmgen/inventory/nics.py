@@ -9,9 +9,9 @@ from typing import Any
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.antispoof import anti_spoofing, known_parameters
 from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, bandwidths, optional_mac
-from kvmgen.inventory.known_filters import BUILT_IN_FILTERS
 from kvmgen.inventory.links import addressing
 from kvmgen.inventory.schema import defaults
+from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.guest import FilterRef, GuestInterface
 from kvmgen.model.host import Addressing, Host
 from kvmgen.model.network import VirtualNetwork
@@ -28,9 +28,9 @@ def lower_interface(
     origin: Origin,
     hosts: list[Host],
     networks: Networks,
-    variables: Mapping[str, frozenset[str]],
+    filters: FilterTrees,
 ) -> GuestInterface:
-    """One interface; ``hosts`` are all that can carry the guest, ``variables`` those that each filter uses."""
+    """One interface; ``hosts`` are all that can carry the guest, ``filters`` those that it can name."""
     mac = optional_mac(data) or context.identity.mac("guest", guest, name)
     own = addressing(context, data, origin)
     allowed = _allowed(context, data, origin)
@@ -47,7 +47,7 @@ def lower_interface(
         segment=segment,
         portgroup=data.get("portgroup"),
         target=data.get("target"),
-        filterref=_filterref(context, data, origin, _Sender(mac, own, allowed), variables),
+        filterref=_filterref(context, data, origin, _Sender(mac, own, allowed), filters),
         allowed=allowed,
         queues=data.get("queues"),
         link_up=data.get("link", default["link"]) == "up",
@@ -138,7 +138,7 @@ def _filterref(
     data: Data,
     origin: Origin,
     sender: _Sender,
-    variables: Mapping[str, frozenset[str]],
+    filters: FilterTrees,
 ) -> FilterRef | None:
     if "filter" not in data:
         word = data.get("anti-spoofing") or sender.default_word
@@ -152,7 +152,7 @@ def _filterref(
         message = "an interface has one filter: either `filter` or `anti-spoofing`"
         hint = "Include the anti-spoofing filter in your own: `- filter: kvmgen-anti-spoofing` among its rules."
         context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint, on_key=True)
-    return _own_filter(context, data["filter"], origin.at("filter"), sender, variables)
+    return _own_filter(context, data["filter"], origin.at("filter"), sender, filters)
 
 
 def _own_filter(
@@ -160,16 +160,17 @@ def _own_filter(
     said: Any,
     origin: Origin,
     sender: _Sender,
-    variables: Mapping[str, frozenset[str]],
+    filters: FilterTrees,
 ) -> FilterRef | None:
     name, given = (said, {}) if isinstance(said, str) else (said["name"], said.get("parameters", {}))
-    if name not in variables:
+    if name not in filters:
         place = origin if isinstance(said, str) else origin.at("name")
-        context.no_reference(place, "filter", name, {*variables, *BUILT_IN_FILTERS})
+        context.no_reference(place, "filter", name, filters)
         return None
-    known = known_parameters(sender.mac, sender.own.addresses, sender.allowed, variables[name])
+    known = known_parameters(sender.mac, sender.own.addresses, sender.allowed, filters.of(name).needs)
     if "IP" in given:
         known["CTRL_IP_LEARNING"] = ("none",)
     for key, value in given.items():
         known[key] = tuple(value) if isinstance(value, list) else (value,)
-    return FilterRef(filter=name, parameters=tuple(sorted(known.items())))
+    parameters = tuple(sorted(known.items()))
+    return FilterRef(filter=name, parameters=parameters, origin=origin, said=frozenset(given))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from kvmgen.diagnostics import Origin
@@ -57,3 +58,30 @@ class Filter:
         """The names of the filters it refers to, each once, in order."""
         names = (entry.filter for entry in self.entries if isinstance(entry, FilterInclude))
         return tuple(dict.fromkeys(names))
+
+
+EBTABLES_PROTOCOLS = frozenset(("mac", "vlan", "stp", "arp", "rarp", "ip", "ipv6"))
+"""The protocols that libvirt writes for ebtables; all others are iptables' and ip6tables'."""
+
+
+def iptables_families(filters: Mapping[str, Filter]) -> Mapping[str, frozenset[str]]:
+    """The filters with rules that libvirt writes for iptables, and for which IP versions: ``ipv4``, ``ipv6``.
+
+    Such rules see bridged frames only by bridge netfilter. What a filter includes counts as its own.
+    """
+    found = {name: frozenset(_families(filter_)) for name, filter_ in filters.items()}
+    while True:
+        more = {
+            name: found[name].union(*(found.get(other, ()) for other in filter_.includes))
+            for name, filter_ in filters.items()
+        }
+        if more == found:
+            return {name: families for name, families in found.items() if families}
+        found = more
+
+
+def _families(filter_: Filter) -> Iterator[str]:
+    for entry in filter_.entries:
+        protocol = entry.match.protocol if isinstance(entry, FilterRule) and entry.match else None
+        if protocol is not None and protocol not in EBTABLES_PROTOCOLS:
+            yield "ipv6" if protocol.endswith("-ipv6") or protocol == "icmpv6" else "ipv4"

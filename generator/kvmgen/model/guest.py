@@ -47,10 +47,15 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterRef:
-    """A reference to an nwfilter with its parameters, sorted by name; a list has several values."""
+    """A reference to an nwfilter with its parameters, sorted by name; a list has several values.
+
+    Where the inventory names the filter itself, ``origin`` is where, and ``said`` are the parameters that it gives.
+    """
 
     filter: str
     parameters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    origin: Origin | None = None
+    said: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +159,7 @@ class Guest:
     autostart: bool
     inside: Node | None
     inherits: tuple[Origin, ...] = ()  # the profile and the defaults that fill it in
-    inherited: Mapping[str, Origin] = field(default_factory=dict)  # where what isn't said in its own file was said
+    inherited: Mapping[str, Origin] = field(default_factory=dict, hash=False)  # where they say which of its keys
 
     @property
     def home(self) -> str:

@@ -81,6 +81,7 @@ class DirectChain:
     family: str  # ipv4 or ipv6
     table: str
     chain: str
+    origin: Origin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,12 @@ class Zone:
     forward: bool = False
 
 
+BUILT_IN_ZONES = frozenset(
+    ("block", "dmz", "drop", "external", "home", "internal", "libvirt", "nm-shared", "public", "trusted", "work")
+)
+"""The zones that come with firewalld, libvirt and NetworkManager."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Firewall:
     """A packet filter: direct chains and rules in the order they were written, zones sorted by name.
@@ -152,7 +159,7 @@ class Node:
     """What hosts and guests' insides share: a machine that runs a platform of the EL family.
 
     ``bridge_netfilter`` is whether bridged frames pass the host's iptables chains (``net.bridge.bridge-nf-call-*``):
-    ``None`` where nothing on the machine depends on it.
+    ``None`` where nothing on the machine depends on it. ``bridge_netfilter_at`` is where the inventory says so.
     """
 
     name: str
@@ -167,6 +174,7 @@ class Node:
     sysctl: tuple[Sysctl, ...]
     firewall: Firewall | None
     bridge_netfilter: bool | None
+    bridge_netfilter_at: Origin | None = None
 
     @property
     def links(self) -> Iterator[Link]:

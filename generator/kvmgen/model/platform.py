@@ -6,6 +6,7 @@ without a minor means its oldest supported minor, so that what is built for ``el
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,6 +51,42 @@ _MACHINES: Mapping[int, Mapping[str, str]] = MappingProxyType(
         10: {"q35": "pc-q35-rhel10.0.0"},
     }
 )
+
+_KNOWN_MACHINES: Mapping[int, Mapping[str, tuple[Version, Version | None]]] = MappingProxyType(
+    {
+        6: {"pc": ((5, 0), (6, 6))},
+        7: {"pc": ((6, 0), (7, 0)), "q35": ((7, 0), (7, 0))},
+        8: {"pc": ((6, 0), (7, 6)), "q35": ((7, 0), None)},
+        9: {"pc": ((7, 6), (7, 6)), "q35": ((7, 6), None)},
+        10: {"q35": ((7, 6), None)},
+    }
+)
+"""The oldest and the newest release whose machine types QEMU has; without a newest one, up to the host's own release.
+
+What isn't known for sure is believed to be there. el7's own QEMU stayed at 7.0, and i440fx ended with 7.6.
+"""
+
+_MACHINE = re.compile(r"(?:pc-(?:i440fx|q35)-)?rhel([0-9]+)\.([0-9]+)\.[0-9]+")
+
+_DEVICES: Mapping[str, tuple[Version, int]] = MappingProxyType(
+    {
+        "e1000e": ((2, 7), 99),
+        "virtio-vga": ((2, 4), 99),
+        "qxl": ((0,), 9),
+        "spice": ((0,), 9),
+    }
+)
+"""The first QEMU that has a device, and the first major release of the platform that has been built without it."""
+
+
+@cache
+def _knows_machine(major: int, minor: int, machine: str) -> bool:
+    named = _MACHINE.fullmatch(machine)
+    known = _KNOWN_MACHINES[major].get("q35" if "q35" in machine else "pc")
+    if named is None or known is None:
+        return False
+    oldest, newest = known
+    return oldest <= (int(named[1]), int(named[2])) <= (newest or (major, minor))
 
 
 @cache
@@ -103,3 +140,13 @@ class Platform:
     def machine(self, chipset: str) -> str | None:
         """The oldest versioned machine type of this major release: a guest keeps it over minor updates."""
         return _MACHINES[self.major].get(chipset)
+
+    def knows_machine(self, machine: str) -> bool:
+        """Whether QEMU here has a machine type; RHEL's has none of the names that other distributions use."""
+        oldest_minor = min(minor for major, minor in _BY_MINOR if major == self.major)
+        return _knows_machine(self.major, oldest_minor if self.minor is None else self.minor, machine)
+
+    def has_device(self, device: str) -> bool:
+        """Whether QEMU here has a device, as far as that is in doubt anywhere."""
+        since, gone = _DEVICES[device]
+        return self.versions.qemu >= since and self.major < gone

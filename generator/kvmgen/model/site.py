@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.filters import Filter
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.host import Host, Node
@@ -25,6 +26,7 @@ class Site:
     networks: Mapping[str, Mapping[str, VirtualNetwork]]
     guests: Mapping[str, Guest]
     filters: Mapping[str, Filter]
+    filter_trees: FilterTrees = field(default_factory=lambda: FilterTrees({}), compare=False)
 
     def nodes(self) -> Iterator[Node]:
         """The machines with links, kernel settings and packet filters: hosts, and the insides of guests."""

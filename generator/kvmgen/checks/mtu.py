@@ -1,0 +1,219 @@
+"""The MTUs of a host's links: what the kernel refuses, changes by itself, or drops frames for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from kvmgen.checks._stack import Links, by_name, ports
+from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
+from kvmgen.model.host import Bridge, Link, Vlan
+from kvmgen.model.site import Site
+
+VLAN_OVER_PARENT = Rule(code="KV224", title="A VLAN's MTU above its parent's")
+BRIDGE_OVER_PORT = Rule(code="KV225", title="A bridge's MTU above a port's")
+BOND_PORT = Rule(code="KV226", title="A bond's port with an MTU of its own")
+FALLING = Rule(code="KV227", title="A bridge whose MTU falls to its smallest port's", severity=Severity.WARNING)
+
+_ETHERNET = 1500
+"""What NICs and bonds have where nothing is said."""
+
+
+def _mtu(links: Links, link: Link, above: frozenset[str] = frozenset()) -> int:
+    """A link's MTU once everything is up: its own, a VLAN's parent's, the smallest of a bridge's ports'."""
+    if link.mtu is not None or link.name in above:
+        return link.mtu or _ETHERNET
+    above |= {link.name}
+    if isinstance(link, Vlan) and link.parent in links:
+        return _mtu(links, links[link.parent], above)
+    if isinstance(link, Bridge):
+        return min((_mtu(links, port, above) for port in ports(links, link)), default=_ETHERNET)
+    return _ETHERNET
+
+
+def _where(link: Link) -> Origin:
+    return link.origin.at("mtu") if link.mtu is not None else link.origin
+
+
+def vlan_mtus(site: Site) -> Iterator[Diagnostic]:
+    """The kernel refuses a VLAN's MTU that its parent couldn't send; the VLAN stays at its parent's.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {}
+        vlans:
+          eno3.11: {parent: eno3, id: 11, mtu: 9000}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        vlans:
+          eno3.11: {parent: eno3, id: 11, mtu: 9000}
+
+    Source: the kernel's vlan_dev_change_mtu
+    (https://github.com/torvalds/linux/blob/master/net/8021q/vlan_dev.c).
+    """
+    for host in site.hosts.values():
+        links = by_name(host)
+        for vlan in host.vlans:
+            parent = links.get(vlan.parent)
+            if vlan.mtu is None or parent is None or vlan.mtu <= _mtu(links, parent):
+                continue
+            yield Diagnostic(
+                rule=VLAN_OVER_PARENT,
+                message=f"the VLAN {vlan.name!r} can't have an MTU of {vlan.mtu}: {parent.name!r} has "
+                f"{_mtu(links, parent)}",
+                hint=f"Give {parent.name!r} the larger MTU: `mtu: {vlan.mtu}`.",
+                origin=vlan.origin.at("mtu"),
+                related=((_where(parent), "the parent"),),
+            )
+
+
+def bridge_mtus(site: Site) -> Iterator[Diagnostic]:
+    """A bridge sends what its ports can carry: packets that are larger than a port's MTU are dropped there, unheard.
+
+    Older kernels refuse such an MTU, so that the bridge stays at its smallest port's; newer ones take it and lose the
+    host's large packets.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {}
+        bridges:
+          br1: {ports: [eno3], mtu: 9000}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bridges:
+          br1: {ports: [eno3], mtu: 9000}
+
+    Source: the kernel's br_change_mtu and is_skb_forwardable
+    (https://github.com/torvalds/linux/blob/master/net/bridge/br_device.c).
+    """
+    for host in site.hosts.values():
+        links = by_name(host)
+        for bridge in host.bridges:
+            if bridge.mtu is None or not bridge.ports:
+                continue
+            smallest = min(ports(links, bridge), key=lambda port: _mtu(links, port), default=None)
+            if smallest is not None and _mtu(links, smallest) < bridge.mtu:
+                yield Diagnostic(
+                    rule=BRIDGE_OVER_PORT,
+                    message=f"the bridge {bridge.name!r} has an MTU of {bridge.mtu}, and its port {smallest.name!r} "
+                    f"carries {_mtu(links, smallest)}",
+                    hint=f"Give {smallest.name!r} and what it stands on `mtu: {bridge.mtu}`, or lower the bridge's.",
+                    origin=bridge.origin.at("mtu"),
+                    related=((_where(smallest), "the port"),),
+                )
+
+
+def bond_port_mtus(site: Site) -> Iterator[Diagnostic]:
+    """A bond gives its own MTU to every port that it takes, 1500 where it has none: what the port says is lost.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bonds:
+          bond1: {ports: [eno3, eno4], mode: active-backup, miimon: 100}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bonds:
+          bond1: {ports: [eno3, eno4], mode: active-backup, miimon: 100, mtu: 9000}
+
+    Source: the kernel's bond_enslave
+    (https://github.com/torvalds/linux/blob/master/drivers/net/bonding/bond_main.c).
+    """
+    for host in site.hosts.values():
+        links = by_name(host)
+        for bond in host.bonds:
+            for port in ports(links, bond):
+                if port.mtu not in (None, bond.mtu or _ETHERNET):
+                    yield Diagnostic(
+                        rule=BOND_PORT,
+                        message=f"{port.name!r} gets the MTU {bond.mtu or _ETHERNET} of its bond {bond.name!r}, "
+                        f"not {port.mtu}",
+                        hint="Write the MTU on the bond; its ports follow.",
+                        origin=port.origin.at("mtu"),
+                        related=((_where(bond), "the bond"),),
+                    )
+
+
+def falling_mtus(site: Site) -> Iterator[Diagnostic]:
+    """A bridge without an MTU of its own has that of its smallest port, a guest's interface included.
+
+    One port with a smaller MTU lowers the bridge for all, when it joins: what the larger ports receive is dropped. An
+    interface that says no MTU does no harm, for libvirt gives it the bridge's.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bridges:
+          br1: {ports: [eno3]}
+        # guests/web01.yaml
+        interfaces:
+          eth2: {bridge: br1, mtu: 1500}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bridges:
+          br1: {ports: [eno3], mtu: 9000}
+        # guests/web01.yaml
+        interfaces:
+          eth2: {bridge: br1, mtu: 1500}
+
+    Source: the kernel's br_mtu_auto_adjust
+    (https://github.com/torvalds/linux/blob/master/net/bridge/br_if.c).
+    """
+    of_guests = _guests_smallest(site)
+    for host in site.hosts.values():
+        links = by_name(host)
+        for bridge in host.bridges:
+            if bridge.mtu is not None:
+                continue
+            sizes = [(_mtu(links, port), _where(port), repr(port.name)) for port in ports(links, bridge)]
+            if not sizes:
+                continue
+            guest = of_guests.get((host.name, bridge.name))
+            largest = max(sizes, key=lambda size: size[0])
+            smallest = min([*sizes, guest] if guest else sizes, key=lambda size: size[0])
+            if smallest[0] < largest[0]:
+                yield Diagnostic(
+                    rule=FALLING,
+                    message=f"the bridge {bridge.name!r} falls to the MTU {smallest[0]} of {smallest[2]}, and what "
+                    f"{largest[2]} receives is larger: up to {largest[0]}",
+                    hint="Give all of them one MTU, or write the `mtu` that the bridge shall have.",
+                    origin=bridge.origin,
+                    on_key=True,
+                    related=((smallest[1], "the smallest port"), (largest[1], "the largest port")),
+                )
+
+
+def _guests_smallest(site: Site) -> Mapping[tuple[str, str], tuple[int, Origin, str]]:
+    """The smallest MTU that a guest's interface asks for, by host and bridge."""
+    smallest: dict[tuple[str, str], tuple[int, Origin, str]] = {}
+    for guest, nic in site.nics():
+        if nic.mtu is None or nic.bridge is None:
+            continue
+        for host in guest.hosts:
+            found = smallest.get((host, nic.bridge))
+            if found is None or nic.mtu < found[0]:
+                smallest[host, nic.bridge] = (nic.mtu, nic.origin.at("mtu"), f"{guest.name} ({nic.name})")
+    return smallest
