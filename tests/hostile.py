@@ -108,14 +108,21 @@ SEEDS: Mapping[str, Any] = MappingProxyType(
 )
 """What a mapping holds besides, where the schema's required keys don't make it right."""
 
-_SAMPLES = ("x", "1", "el8", "1 GiB", "192.0.2.1", "192.0.2.0/24", "192.0.2.1-192.0.2.2", "/x", "/dev/x", "eno1", "1/tcp")
+_KEYS = {"network/hosts": "kvm01"}
+_SAMPLES = ("eno1", "1", "el8", "1 GiB", "192.0.2.1", "192.0.2.0/24", "192.0.2.1-192.0.2.2", "/x", "/dev/x", "1/tcp")
 _MORE_SAMPLES = ("00", "en-us", "NEW", "src", "SYN/ACK", "0x1", "root", "kernel.x", "vda", "$X", "::", "ipv4", "01:00.0")
 _UUID = "11111111-1111-1111-1111-111111111111"
 
 
 def places(kind: str) -> Iterator[Place]:
-    """Every place of a kind's schema, alternatives one by one."""
-    yield from _walk(kind, kind, schema.load(kind), kind, lambda value: value)
+    """Every place of a kind's schema, alternatives one by one; of places that want the same, the first."""
+    seen: set[str] = set()
+    for place in _walk(kind, kind, schema.load(kind), kind, lambda value: value):
+        words = {word: said for word, said in place.words.items() if word not in ("description", "default")}
+        wanted = json.dumps(words, sort_keys=True)
+        if wanted not in seen:
+            yield place
+        seen.add(wanted)
 
 
 def _walk(kind: str, file: str, node: Any, way: str, put: Put) -> Iterator[Place]:
@@ -140,7 +147,7 @@ def _walk_mapping(kind: str, file: str, words: Mapping[str, Any], way: str, put:
     inner = words.get("additionalProperties")
     if isinstance(inner, dict):
         names = _resolved(file, words.get("propertyNames", {"type": "string"}))[1]
-        name = _sample(file, {"type": "string", **names})
+        name = _KEYS.get(way) or _sample(file, {"type": "string", **names})
         full = SEEDS.get(f"{way}/*") or _sample(*_resolved(file, inner))
         yield from _walk(kind, file, inner, f"{way}/*", lambda value: put({**around, name: value}))
         yield Place(kind, f"{way}/KEY", {"type": "string", **names}, name, lambda key: put({**around, key: full}))

@@ -15,8 +15,8 @@ SITE = "name: test\ndomain: example.org\n"
 SMALL: Mapping[str, str] = MappingProxyType(
     {
         "site.yaml": SITE,
-        "hosts/kvm1.yaml": "platform: el7\nethernets: {em1: {}}\nbridges: {br0: {ports: [em1]}}\n",
-        "hosts/kvm2.yaml": "platform: el8\nethernets: {em1: {}}\nbridges: {br0: {ports: [em1]}}\n",
+        "hosts/kvm1.yaml": "platform: el7\nethernets: {em1: {}}\nbridges: {br0: {ports: [em1], segment: lan}}\n",
+        "hosts/kvm2.yaml": "platform: el8\nethernets: {em1: {}}\nbridges: {br0: {ports: [em1], segment: lan}}\n",
         "networks/lab.yaml": (
             "hosts: {kvm1: {}, kvm2: {}}\nforward: nat\nbridge: {name: virbr7}\n"
             "addresses: [192.0.2.1/24]\ndhcp: {ranges: [192.0.2.100-192.0.2.200]}\n"

@@ -9,6 +9,7 @@ the machine was otherwise is told at the end: that costs a build on every core m
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
@@ -25,6 +26,7 @@ from pathlib import Path
 from tests.bench.site import GUESTS_A_HOST, write_site
 
 HERE = Path(__file__).parent
+EXAMPLE = str(HERE.parents[1] / "inventory")
 MEMORY = Path("/dev/shm")
 SAMPLE = 0.02
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -107,6 +109,10 @@ class Site:
         return [sys.executable, "-m", "kvmgen", "build", *paths, *words]
 
     @property
+    def validate(self) -> list[str]:
+        return [sys.executable, "-m", "kvmgen", "validate", "--inventory", str(self.inventory)]
+
+    @property
     def jinja(self) -> list[str]:
         return [sys.executable, str(HERE / "jinja_script.py"), str(self.inventory), str(self.output)]
 
@@ -165,12 +171,45 @@ def when_up_to_date(site: Site, runs: int) -> None:
     show("kvmgen build --check", check, f"{check.wall / again.wall:.2f} of build (target: no slower)")
 
 
+def validating(small: Site, large: Site, runs: int) -> None:
+    print(f"\nvalidate, from {small.guests} to {large.guests} guests")
+    small.fresh(small.kvmgen())
+    few, many, build = in_turn(
+        runs, lambda: run(small.validate), lambda: run(large.validate), lambda: run(small.kvmgen("--check"))
+    )
+    show(f"kvmgen build --check, {small.guests} guests", build)
+    show(f"kvmgen validate, {small.guests} guests", few, f"{few.wall / build.wall:.2f} of build --check")
+    show(f"kvmgen validate, {large.guests} guests", many, f"{many.wall / few.wall:.2f} times")
+    steps = {site.guests: _steps(site, runs) for site in (small, large)}
+    for guests, took in steps.items():
+        show(f"  reading, {guests} guests", took["read"])
+        ratio = f"{took['check'].cpu / took['read'].cpu:.2f} of reading's processor time (target 1)"
+        show(f"  checking, {guests} guests", took["check"], ratio)
+    growth = steps[large.guests]["check"].cpu / steps[small.guests]["check"].cpu
+    print(f"{'  the checks grow':44} {growth:8.2f} times, the site {large.guests / small.guests:.2f} times")
+
+
+def _steps(site: Site, runs: int) -> dict[str, Run]:
+    """The medians of what reading and checking a site take."""
+    command = [sys.executable, str(HERE / "steps.py"), str(site.inventory)]
+    taken = [json.loads(subprocess.check_output(command, env=ENVIRONMENT)) for _ in range(runs)]
+    return {
+        step: Run(*(statistics.median(one[step][clock] for one in taken) for clock in ("wall", "cpu")), memory=0)
+        for step in ("read", "check")
+    }
+
+
 def start_up(runs: int) -> None:
     print("\nstart-up")
-    version = [sys.executable, "-m", "kvmgen", "--version"]
-    bare, ours = in_turn(runs, lambda: run([sys.executable, "-c", "pass"]), lambda: run(version))
+    version, example = (
+        [sys.executable, "-m", "kvmgen", *words] for words in (["--version"], ["validate", "-i", EXAMPLE])
+    )
+    bare, ours, site = in_turn(
+        runs, lambda: run([sys.executable, "-c", "pass"]), lambda: run(version), lambda: run(example)
+    )
     show("python -c pass", bare)
-    show("kvmgen --version", ours, f"{ours.wall / bare.wall:.1f} times the bare interpreter")
+    show("kvmgen --version", ours, f"{ours.wall / bare.wall:.1f} times the bare interpreter (target 8)")
+    show("kvmgen validate, the example site", site, f"{site.wall / bare.wall:.1f} times (target 15)")
 
 
 def main() -> None:
@@ -190,6 +229,7 @@ def main() -> None:
             beside_jinja(site, runs)
         by_size(sites[-2], sites[-1], runs)
         when_up_to_date(sites[-2], runs)
+        validating(sites[-2], sites[-1], runs)
         start_up(runs)
     share = (busy_elsewhere() - busy) / (time.perf_counter() - start)
     print(f"\nother processes kept {max(share, 0):.2f} processors busy meanwhile")

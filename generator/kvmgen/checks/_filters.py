@@ -7,13 +7,13 @@ names. Both must let a packet pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from kvmgen.checks._built_in_filters import BUILT_IN
-from kvmgen.diagnostics import Origin
-from kvmgen.model.filters import Filter, FilterInclude, FilterRule
+from kvmgen.diagnostics import Diagnostic, Origin
+from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
+from kvmgen.model.filters import EBTABLES_PROTOCOLS, Filter, FilterInclude, FilterRule
 from kvmgen.model.site import Site
 
 IPV4, IPV6 = "ipv4", "ipv6"
@@ -67,7 +67,10 @@ def own_rules(site: Site) -> Iterator[tuple[Filter, FilterRule]]:
 
 
 def trees(site: Site) -> Iterator[tuple[Placed, ...]]:
-    """What libvirt makes of each filter of the inventory that is nobody's part alone: its rules and all included ones."""
+    """What libvirt makes of each filter of the inventory: its rules and all that it includes.
+
+    A filter that others include counts by itself only where a guest's interface names it.
+    """
     own = {filter_.name: filter_ for filter_ in own_filters(site)}
     included = {name for filter_ in own.values() for name in filter_.includes} & own.keys()
     used = _used(site) if included else frozenset()
@@ -101,7 +104,7 @@ def _placed(site: Site, filter_: Filter, included: Origin | None, seen: set[str]
 
 
 def _included(site: Site, entry: FilterInclude, place: Origin, from_own: bool, seen: set[str]) -> Iterator[Placed]:
-    filter_ = site.filters.get(entry.filter) or BUILT_IN.get(entry.filter)
+    filter_ = site.filters.get(entry.filter) or BUILT_IN_FILTERS.get(entry.filter)
     if filter_ is not None:
         is_own = from_own and entry.filter in site.filters and not filter_.origin.is_kvmgens
         yield from _placed(site, filter_, None if is_own else place, seen)
@@ -127,7 +130,7 @@ def chain_priority(filter_: Filter) -> int:
 
 def family_of(rule: FilterRule) -> str | None:
     """``ipv4`` or ``ipv6`` for a rule that iptables or ip6tables judges, ``None`` for an Ethernet rule."""
-    if rule.match is None or rule.match.protocol == "mac" or rule.match.protocol in KIND_OF_FRAME:
+    if rule.match is None or rule.match.protocol in EBTABLES_PROTOCOLS:
         return None
     return IPV6 if rule.match.protocol.endswith(("-ipv6", "icmpv6")) else IPV4
 
@@ -175,3 +178,38 @@ def number(text: str | None) -> int | None:
 def directions(rule: FilterRule) -> tuple[str, ...]:
     """In, out or both."""
     return ("in", "out") if rule.direction == "inout" else (rule.direction,)
+
+
+def said_besides_state(rule: FilterRule) -> dict[str, str]:
+    """What a rule looks at, its states left out."""
+    said = conditions(rule)
+    said.pop("state", None)
+    return said
+
+
+def is_mirrored(rule: FilterRule) -> bool:
+    """Whether an iptables rule that doesn't accept holds both directions, all its packets in each."""
+    return not said_besides_state(rule) and (not rule.state_match or "state" not in conditions(rule))
+
+
+def last_drop(tree: Sequence[Placed], family: str) -> Placed | None:
+    """The drop of everything that is left of an IP version, in both directions."""
+    for placed in tree:
+        rule = placed.rule
+        if rule.action in DROPS and family_of(rule) == family and kind_of(rule) == EVERYTHING and is_mirrored(rule):
+            return placed
+    return None
+
+
+def accepts_of(tree: Sequence[Placed], family: str) -> list[FilterRule]:
+    """The iptables rules that let packets of an IP version pass."""
+    return [one.rule for one in tree if one.rule.action in PASSES and family_of(one.rule) == family]
+
+
+def tell_once(found: dict[Origin, Diagnostic], diagnostic: Diagnostic) -> None:
+    assert diagnostic.origin is not None
+    found.setdefault(diagnostic.origin, diagnostic)
+
+
+def at_action(placed: Placed) -> Origin:
+    return placed.place.at("action") if placed.is_own else placed.place

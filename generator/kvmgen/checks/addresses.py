@@ -54,14 +54,14 @@ def twice(site: Site) -> Iterator[Diagnostic]:
     for segment, address, holder in holders(site):
         other = first.setdefault((segment, address.version, int(address)), holder)
         if other is not holder and other.origin.file != holder.origin.file:
-            yield _taken(address.ip, str(holder), holder.place, other)
+            yield _taken(f"the address {address.ip} of {holder}", holder.place, other)
     for network in site.carried():
         for lease in network.dhcp.hosts:
             if lease.origin is not None:
                 owner = first.get((network.segment, lease.address.version, int(lease.address)))
                 if owner is not None and not _is_of(lease, owner):
-                    whose = f"the fixed lease on network {network.name}"
-                    yield _taken(lease.address, whose, lease.origin.at("address"), owner)
+                    what = f"the address {lease.address} that network {network.name} leases by hand"
+                    yield _taken(what, lease.origin.at("address"), owner)
 
 
 def _is_of(lease: DhcpHost, holder: Holder) -> bool:
@@ -73,10 +73,10 @@ def _is_of(lease: DhcpHost, holder: Holder) -> bool:
     return lease.name in (None, holder.machine, holder.machine.partition(".")[0])
 
 
-def _taken(address: Address, whose: str, origin: Origin, other: Holder) -> Diagnostic:
+def _taken(what: str, origin: Origin, other: Holder) -> Diagnostic:
     return Diagnostic(
         rule=ADDRESS_TWICE,
-        message=f"the address {address} of {whose} is also {other}'s",
+        message=f"{what} is also {other}'s",
         hint="Give one of them another address; bridges that aren't connected get different `segment`s.",
         origin=origin,
         related=((other.place, f"{other} has it"),),
@@ -120,32 +120,38 @@ def subnets_own(site: Site) -> Iterator[Diagnostic]:
     for _, link in attached(site):
         addressing = link.addressing
         for index, address in enumerate(addressing.addresses):
-            yield from _reserved(address, int(address), link.origin, "addresses", index)
+            if _is_reserved(address, int(address)):
+                yield _reserved(address, int(address), link.origin.at("addresses", index))
         for index, route in enumerate(addressing.routes):
             for address in addressing.addresses:
-                if route.via in address.network:
-                    yield from _reserved(address, int(route.via), link.origin, "routes", index, "via")
+                if route.via in address.network and _is_reserved(address, int(route.via)):
+                    yield _reserved(address, int(route.via), link.origin.at("routes", index, "via"))
     for network in site.carried():
         for index, address in enumerate(network.addresses):
-            yield from _reserved(address, int(address), network.at("addresses"), index)
+            if _is_reserved(address, int(address)):
+                yield _reserved(address, int(address), network.at("addresses", index))
             for lease in network.dhcp.hosts:
-                if lease.origin is not None and lease.address in address.network:
-                    yield from _reserved(address, int(lease.address), lease.origin, "address")
+                is_here = lease.address in address.network and _is_reserved(address, int(lease.address))
+                if is_here and lease.origin is not None:
+                    yield _reserved(address, int(lease.address), lease.origin.at("address"))
 
 
-def _reserved(within: Interface, number: int, origin: Origin, *keys: str | int) -> Iterator[Diagnostic]:
-    if within.version == 6 or within.network.prefixlen > 30:
-        return
+def _is_reserved(within: Interface, number: int) -> bool:
+    if within.version == 6:
+        return False
     ones = 0xFFFFFFFF >> within.network.prefixlen
-    if number & ones in (0, ones):
-        kind = "the broadcast" if number & ones else "the network's own"
-        value = within.network[-1] if number & ones else within.network[0]
-        yield Diagnostic(
-            rule=SUBNETS_OWN,
-            message=f"{value} is {kind} address of {within.network}: no machine answers there",
-            hint=f"Take one of {within.network[1]} to {within.network[-2]}, or correct the prefix length.",
-            origin=origin.at(*keys),
-        )
+    return number & ones in (0, ones) and ones > 1
+
+
+def _reserved(within: Interface, number: int, origin: Origin) -> Diagnostic:
+    subnet = within.network
+    value, kind = (subnet[0], "network") if number == int(subnet[0]) else (subnet[-1], "broadcast")
+    return Diagnostic(
+        rule=SUBNETS_OWN,
+        message=f"{value} is the {kind} address of {subnet}: no machine answers there",
+        hint=f"Take one of {subnet[1]} to {subnet[-2]}, or correct the prefix length.",
+        origin=origin,
+    )
 
 
 def beside_dhcp(site: Site) -> Iterator[Diagnostic]:
@@ -232,7 +238,7 @@ def nobodys(site: Site) -> Iterator[Diagnostic]:
 
 
 def _nobodys(address: Address, whose: str, origin: Origin) -> Diagnostic:
-    kind = "a multicast" if address.is_multicast else "a loopback" if address.is_loopback else "an unusable"
+    kind = "a multicast" if address.is_multicast else "a loopback" if address.is_loopback else "a special"
     return Diagnostic(
         rule=NOBODYS,
         message=f"{address} {whose} is {kind} address, which no machine on a network can have",
@@ -326,9 +332,10 @@ def _repeated(machine: str, links: list[Attached]) -> Iterator[Diagnostic]:
             other, at, its = first.setdefault((address.version, int(address)), (link, index, address))
             if (other is link and at == index) or (other is not link and _is_shared(address, its)):
                 continue
+            where = f"on {other.name} and on {link.name}" if other is not link else f"twice on {link.name}"
             yield Diagnostic(
                 rule=ON_TWO_LINKS,
-                message=f"{machine} has the address {address.ip} on {link.name} and already on {other.name}",
+                message=f"{machine} has the address {address.ip} {where}",
                 hint="Remove one of them, or write the address that is meant.",
                 origin=link.origin.at("addresses", index),
                 related=((other.origin.at("addresses", at), "the first one"),),

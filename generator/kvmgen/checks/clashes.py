@@ -44,12 +44,14 @@ def macs(site: Site) -> Iterator[Diagnostic]:
 def _leased_elsewhere(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
     """The MACs that a network leases to, and that the inventory gives to a link which isn't on that network."""
     on_network = {(nic.mac, nic.network) for guest in site.guests.values() for nic in guest.interfaces}
-    known = {mac for mac, _, _ in _macs(site)}
-    for network in site.carried():
-        for index, host in enumerate(network.dhcp.hosts):
-            if host.mac in known and (host.mac, network.name) not in on_network:
-                whose = f"the lease of {host.address} (network {network.name})"
-                yield host.mac, network.at("dhcp", "hosts", index), whose
+    leases = [
+        (host.mac, network.at("dhcp", "hosts", index), f"the lease of {host.address} (network {network.name})")
+        for network in site.carried()
+        for index, host in enumerate(network.dhcp.hosts)
+        if host.mac is not None and (host.mac, network.name) not in on_network
+    ]
+    known = {mac for mac, _, _ in _macs(site)} if leases else set()
+    yield from (lease for lease in leases if lease[0] in known)
 
 
 def _macs(site: Site) -> Iterator[tuple[Mac, Origin, str]]:

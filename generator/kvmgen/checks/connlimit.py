@@ -71,7 +71,7 @@ def upside_down(site: Site) -> Iterator[Diagnostic]:
 
 
 def for_any_state(site: Site) -> Iterator[Diagnostic]:
-    """A limit counts connections, but it is asked for every packet: with one too many, it drops those of the others, too.
+    """A limit counts connections, but is asked for every packet: with one too many, it drops those of all.
 
     Only a packet of state NEW opens a connection. A limit for that state alone turns the third one away and leaves the
     first two in peace.

@@ -60,12 +60,8 @@ def buses(site: Site) -> Iterator[Diagnostic]:
 
 def _why_not(disk: Disk) -> tuple[str, str] | None:
     """What is wrong with a drive, and what to do about it."""
-    if disk.device == "floppy" and (disk.bus != "fdc" or not disk.target.startswith("fd")):
-        return "a floppy is on the bus fdc, as fda or fdb", "Call it fda or fdb, and leave `bus` out."
-    if disk.device != "floppy" and disk.bus == "fdc":
-        return "only a floppy is on the bus fdc", "Write `device: floppy`, or another target such as vda."
-    if disk.device in ("disk", "lun") and disk.target.startswith("fd"):
-        return "fda and fdb name floppies", "Write another target, such as vda."
+    if disk.device == "floppy" or disk.bus == "fdc" or disk.target.startswith("fd"):
+        return _floppy_why_not(disk)
     if disk.device == "cdrom" and disk.bus == "virtio":
         return "virtio has no media that can be ejected", "Write `bus: sata` or `bus: scsi`, and call it sda."
     if disk.device == "disk" and disk.readonly and disk.bus in ("ide", "sata"):
@@ -73,6 +69,17 @@ def _why_not(disk: Disk) -> tuple[str, str] | None:
     if disk.bus == "ide" and disk.position >= _IDE_PLACES:
         return "IDE has four places, hda to hdd", "Write another target and bus, such as vdb."
     return _lun_why_not(disk) if disk.device == "lun" else None
+
+
+def _floppy_why_not(disk: Disk) -> tuple[str, str] | None:
+    """The floppy controller has floppies, and floppies have it; a cdrom alone may be called fda."""
+    if disk.device != "floppy" and disk.bus == "fdc":
+        return "only a floppy is on the bus fdc", "Write `device: floppy`, or another target such as vda."
+    if disk.device == "floppy" and (disk.bus != "fdc" or not disk.target.startswith("fd")):
+        return "a floppy is on the bus fdc, as fda or fdb", "Call it fda or fdb, and leave `bus` out."
+    if disk.device in ("disk", "lun"):
+        return "fda and fdb name floppies", "Write another target, such as vda."
+    return None
 
 
 def _lun_why_not(disk: Disk) -> tuple[str, str] | None:
@@ -106,8 +113,8 @@ def places(site: Site) -> Iterator[Diagnostic]:
           sda: {volume: web01.qcow2, bus: sata}
           sdb: {device: cdrom, bus: sata}
 
-    Source: the target element at https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms; libvirt 9.0 says
-    "Found duplicate drive address".
+    Source: the target element at https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms; libvirt 9.0
+    says "Found duplicate drive address".
     """
     for guest in site.guests.values():
         first: dict[tuple[str, int], Disk] = {}
@@ -189,9 +196,9 @@ def shared_formats(site: Site) -> Iterator[Diagnostic]:
 def images(site: Site) -> Iterator[Diagnostic]:
     """Two guests that write to one image ruin the file systems in it; so do a writer and a reader for the reader.
 
-    QEMU locks images since 2.10, so that on el8 and later the second guest doesn't start; el6 and el7 start both. Guests
-    that mean it, with a cluster's file system or a quorum disk, all say `shareable`; guests that all only read are
-    fine. Told are guests that one host can carry, and a guest that names an image twice.
+    QEMU locks images since 2.10, so that on el8 and later the second guest doesn't start; el6 and el7 start both.
+    Guests that mean it, with a cluster's file system or a quorum disk, all say `shareable`; guests that all only read
+    are fine. Told are guests that one host can carry, and a guest that names an image twice.
 
     Bad::
 
@@ -254,7 +261,7 @@ def _both_open(source: str, use: _Use, other: _Use) -> Diagnostic:
     return Diagnostic(
         rule=IMAGE_TWICE,
         message=f"{guest.name} ({disk.target}) and {whose} would both open {source!r}, and one of them writes",
-        hint="Give each its own image; or write `readonly: true` at all, or `shareable: true` (and `format: raw`) at all.",
+        hint="Give each its own image; or let all of them be `readonly`, or all of them raw and `shareable`.",
         origin=_source_origin(disk),
         related=((_source_origin(other[1]), f"{whose} opens it too"),),
     )

@@ -233,8 +233,8 @@ def _verdict(placed: Placed) -> str:
 def _tie(one: Placed, other: Placed) -> Diagnostic:
     return Diagnostic(
         rule=SAME_PRIORITY,
-        message=f"both rules have priority {priority_of(one.rule)}, both match, and one says {one.rule.action}, the other"
-        f" {other.rule.action}: nothing says which of them comes first",
+        message=f"both rules have priority {priority_of(one.rule)}, both match, and one says {one.rule.action}, the"
+        f" other {other.rule.action}: nothing says which of them comes first",
         hint="Give them different priorities, the lower one to what shall be asked first.",
         origin=one.rule.origin.at("action" if one.rule.priority is None else "priority"),
         related=((other.place, f"the {other.rule.action}"),),
@@ -247,9 +247,9 @@ def _tie(one: Placed, other: Placed) -> Diagnostic:
 def never_reached(site: Site) -> Iterator[Diagnostic]:
     """The first rule that matches decides, so a rule behind one that takes all its packets never has a say.
 
-    Rules for tcp, udp, all and their like stand in one order, those for frames in another: root's rules and, among them,
-    the chains by their priorities. A chain behind root's accept of its protocol is never entered, and what it should
-    hold passes: clean-traffic accepts outgoing IPv4 at -650, before a chain of priority -600.
+    Rules for tcp, udp, all and their like stand in one order, those for frames in another: root's rules and, among
+    them, the chains by their priorities. A chain behind root's accept of its protocol is never entered, and what it
+    should hold passes: clean-traffic accepts outgoing IPv4 at -650, before a chain of priority -600.
 
     Bad::
 
@@ -343,8 +343,8 @@ def _dead(placed: Placed, before: Placed) -> Diagnostic:
     where = "" if before.is_own else f" of {before.filter.name}"
     return Diagnostic(
         rule=NEVER_REACHED,
-        message=f"this {placed.rule.action} never has a say: the {before.rule.action}{where} before it takes every packet"
-        " that it matches",
+        message=f"this {placed.rule.action} never has a say: the {before.rule.action}{where} before it takes every"
+        " packet that it matches",
         hint="Give it a lower priority than the other rule's, its chain included, or remove it.",
         origin=placed.rule.origin.at("action" if placed.rule.priority is None else "priority"),
         related=((before.place, f"the {before.rule.action}"),),
@@ -365,5 +365,3 @@ def _disarming(before: Placed, placed: Placed) -> Diagnostic:
         origin=before.rule.origin.at("action" if before.rule.priority is None else "priority"),
         related=((placed.place, f"includes {placed.filter.name}"),),
     )
-
-

@@ -114,15 +114,15 @@ def outside_root(site: Site) -> Iterator[Diagnostic]:
         rules:
           - {priority: 100, action: accept, direction: in, tcp: {dstportstart: 80}}
 
-    Source: libvirt's "Filtering chains" (https://libvirt.org/formatnwfilter.html#filtering-chains), and the order of rules
-    in https://github.com/libvirt/libvirt/blob/master/src/nwfilter/nwfilter_ebiptables_driver.c.
+    Source: libvirt's "Filtering chains" (https://libvirt.org/formatnwfilter.html#filtering-chains), and the order of
+    rules in https://github.com/libvirt/libvirt/blob/master/src/nwfilter/nwfilter_ebiptables_driver.c.
     """
     for filter_, rule in own_rules(site):
         if rule.match is not None and filter_.chain != "root" and family_of(rule) is not None:
             yield Diagnostic(
                 rule=OUTSIDE_ROOT,
-                message=f"chain {filter_.chain} doesn't hold a rule for {rule.match.protocol}: iptables judges it, behind"
-                " all such rules of chain root",
+                message=f"chain {filter_.chain} doesn't hold a rule for {rule.match.protocol}: iptables judges it,"
+                " behind all such rules of chain root",
                 hint="Move it to a filter of chain root, or match the frame with ip or ipv6.",
                 origin=rule.origin.at(rule.match.protocol),
                 on_key=True,
@@ -131,7 +131,7 @@ def outside_root(site: Site) -> Iterator[Diagnostic]:
 
 
 def rejects(site: Site) -> Iterator[Diagnostic]:
-    """ebtables can't answer a frame, so libvirt makes a silent drop of reject in rules for mac, ip, ipv6, arp and so on.
+    """ebtables can't answer a frame, so libvirt makes a silent drop of reject in rules for mac, ip, ipv6 or arp.
 
     The sender waits for its timeout instead of being told.
 
@@ -241,7 +241,7 @@ def _not_negated(rule: FilterRule, match: Match) -> str | None:
 
 
 def ports_of_both(site: Site) -> Iterator[Diagnostic]:
-    """A port with direction inout is one side's in both directions: of what the guest sends, libvirt matches the answers.
+    """A port with direction inout is one side's in both directions: of what goes the other way, answers match.
 
     ``inout tcp dstportstart 25`` is the guest's own port 25: as destination of what comes in, as source of what goes
     out. What the guest sends to port 25 of others isn't meant. The same goes for a source port, the other way round.
@@ -317,8 +317,8 @@ def continues(site: Site) -> Iterator[Diagnostic]:
         rules:
           - {priority: 100, action: continue, direction: in, ip: {protocol: tcp, dstportstart: 80}}
 
-    Source: libvirt's "Filtering rules" (https://libvirt.org/formatnwfilter.html#filtering-rules), and iptables-extensions(8)
-    (https://man7.org/linux/man-pages/man8/iptables-extensions.8.html), which has no such target.
+    Source: libvirt's "Filtering rules" (https://libvirt.org/formatnwfilter.html#filtering-rules), and
+    iptables-extensions(8) (https://man7.org/linux/man-pages/man8/iptables-extensions.8.html), which has no such target.
     """
     for _, rule in own_rules(site):
         if rule.action == "continue" and rule.match is not None and family_of(rule) is not None:
@@ -333,9 +333,9 @@ def continues(site: Site) -> Iterator[Diagnostic]:
 def accepting_everything(site: Site) -> Iterator[Diagnostic]:
     """A rule of chain root without a protocol matches every frame: IPv4, IPv6, ARP, VLAN tags, anything.
 
-    An accept of everything ends the Ethernet layer: what stands behind it there, in this filter or in those that include
-    it or are included (clean-traffic's drop of other protocols), never matches. It doesn't reach the rules for tcp,
-    udp or all, whose drops stay.
+    An accept of everything ends the Ethernet layer: what stands behind it there, in this filter or in those that
+    include it or are included (clean-traffic's drop of other protocols), never matches. It doesn't reach the rules for
+    tcp, udp or all, whose drops stay.
 
     Bad::
 

@@ -68,8 +68,8 @@ _LIBVIRTS_TAPS = ("vnet", "vif", "macvtap", "macvlan")
 def chain_names(site: Site) -> Iterator[Diagnostic]:
     """libvirt makes a chain J-TAP-CHAIN for each chain of an interface's filter, and ebtables takes 28 characters.
 
-    From el8 on ebtables writes nftables rules, and with more than 25 characters in tap and chain together it refuses the
-    jump to the chain: the guest doesn't start. A tap that libvirt names itself (vnet7) is always short enough.
+    From el8 on ebtables writes nftables rules, and with more than 25 characters in tap and chain together it refuses
+    the jump to the chain: the guest doesn't start. A tap that libvirt names itself (vnet7) is always short enough.
 
     Bad::
 
@@ -159,8 +159,8 @@ def misread(site: Site) -> Iterator[Diagnostic]:
         # filters/no-routers.yaml
         - {priority: 400, action: drop, direction: out, ipv6: {protocol: icmpv6, type: 134}}
 
-    Source: libvirt's news of 1.2.12 (https://libvirt.org/news.html) and the attributes of its protocols
-    (https://libvirt.org/formatnwfilter.html).
+    Source: the attributes that libvirt's parser knows, and since when
+    (https://gitlab.com/libvirt/libvirt/-/commits/master/src/conf/nwfilter_conf.c).
     """
     if all(host.platform.libvirt >= _NEWEST for host in site.hosts.values()):
         return
@@ -184,8 +184,8 @@ def _not_read(use: Use, host: Host, filter_: Filter) -> Iterator[Diagnostic]:
             needs, has = (".".join(map(str, version)) for version in (since, host.platform.libvirt))
             yield Diagnostic(
                 rule=MISREAD,
-                message=f"{host.name} ({host.platform}) has libvirt {has}, which skips {attribute} of {protocol} in the "
-                f"filter {filter_.name}: it reads it since {needs}",
+                message=f"{host.name} ({host.platform}) has libvirt {has}, which skips {attribute} of {protocol} in "
+                f"the filter {filter_.name}: it reads it since {needs}",
                 hint="Write the rule without it, or keep the guest from that host.",
                 origin=use.place if ours else entry.origin.at(protocol, attribute),
                 related=((host.origin.at("platform"), "the platform"),),

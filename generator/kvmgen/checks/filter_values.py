@@ -67,8 +67,12 @@ def _forgotten(rule: FilterRule, match: Match, said: Mapping[str, str]) -> Itera
 
 _ENDS: Mapping[str, str] = MappingProxyType(
     {
-        **{"srcportend": "srcportstart", "dstportend": "dstportstart", "srcipto": "srcipfrom", "dstipto": "dstipfrom"},
-        **{"typeend": "type", "codeend": "code"},
+        "srcportend": "srcportstart",
+        "dstportend": "dstportstart",
+        "srcipto": "srcipfrom",
+        "dstipto": "dstipfrom",
+        "typeend": "type",
+        "codeend": "code",
         **{
             f"{name}-hi": name
             for name in ("root-priority", "root-cost", "sender-priority", "port", "age", "max-age", "hello-time")
@@ -130,7 +134,8 @@ _NEEDS: Mapping[str, str] = MappingProxyType(
         **{end: start for end, start in _ENDS.items() if end not in ("typeend", "codeend")},
         **{f"{side}ipmask": f"{side}ipaddr" for side in ("src", "dst", "arpsrc", "arpdst")},
         **{f"{side}macmask": f"{side}macaddr" for side in ("src", "dst")},
-        **{"root-address-mask": "root-address", "sender-address-mask": "sender-address"},
+        "root-address-mask": "root-address",
+        "sender-address-mask": "sender-address",
     }
 )
 """What libvirt writes only together with another condition."""
@@ -140,7 +145,7 @@ _ICMPV6 = frozenset(("icmpv6", "58"))
 
 
 def halves(site: Site) -> Iterator[Diagnostic]:
-    """A condition that says only half is dropped without a word, or refused: a mask needs its address, an end its start.
+    """A condition that says only half is dropped or refused: a mask needs its address, an end its start.
 
     An ICMP code needs its type. Dropped, it leaves a rule that matches every packet of its protocol. In rules for ip
     and ipv6, ports need a protocol that has them, and ICMPv6 types need ``protocol: icmpv6``: libvirt or ebtables
@@ -150,14 +155,14 @@ def halves(site: Site) -> Iterator[Diagnostic]:
 
         # filters/web.yaml
         rules:
-          - {priority: 100, action: drop, direction: in, tcp: {srcipmask: 8, dstportend: 1023}}
+          - {priority: 100, action: drop, direction: in, tcp: {srcipmask: 8}}
           - {priority: 110, action: drop, direction: in, ip: {dstportstart: 25}}
 
     Good::
 
         # filters/web.yaml
         rules:
-          - {priority: 100, action: drop, direction: in, tcp: {srcipaddr: 10.0.0.0, srcipmask: 8, dstportstart: 1, dstportend: 1023}}
+          - {priority: 100, action: drop, direction: in, tcp: {srcipaddr: 10.0.0.0, srcipmask: 8}}
           - {priority: 110, action: drop, direction: in, ip: {protocol: tcp, dstportstart: 25}}
 
     Source: libvirt's "Supported protocols" (https://libvirt.org/formatnwfilter.html#supported-protocols), and
@@ -173,7 +178,9 @@ def _halves(rule: FilterRule, match: Match, said: Mapping[str, str]) -> Iterator
         needed = "type" if name == "code" and family_of(rule) else _NEEDS.get(name)
         if needed is not None and needed not in said:
             effect = "libvirt leaves it out, and the rule matches more than it says"
-            yield _half(rule, match, name, f"{name} needs {needed}: without it, {effect}", f"Add {needed}, or remove it.")
+            yield _half(
+                rule, match, name, f"{name} needs {needed}: without it, {effect}", f"Add {needed}, or remove it."
+            )
     if match.protocol in ("ip", "ipv6"):
         yield from _without_protocol(rule, match, said)
 
@@ -193,6 +200,4 @@ def _without_protocol(rule: FilterRule, match: Match, said: Mapping[str, str]) -
 
 
 def _half(rule: FilterRule, match: Match, name: str, message: str, hint: str) -> Diagnostic:
-    return Diagnostic(
-        rule=HALF, message=message, hint=hint, origin=rule.origin.at(match.protocol, name), on_key=True
-    )
+    return Diagnostic(rule=HALF, message=message, hint=hint, origin=rule.origin.at(match.protocol, name), on_key=True)

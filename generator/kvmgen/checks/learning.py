@@ -51,8 +51,8 @@ def unknown_way(site: Site) -> Iterator[Diagnostic]:
 def guests_choice(site: Site) -> Iterator[Diagnostic]:
     """With `any`, libvirt believes the first address that the guest uses, and holds it to that one.
 
-    Whoever controls the guest when it starts can take a neighbour's address or the gateway's, and the filter that was to
-    prevent it protects the theft. kvmgen's default is `dhcp`: the address is the one that a server leases.
+    Whoever controls the guest when it starts can take a neighbour's address or the gateway's, and the filter that was
+    to prevent it protects the theft. kvmgen's default is `dhcp`: the address is the one that a server leases.
 
     Bad::
 
@@ -112,7 +112,7 @@ def no_lease(site: Site) -> Iterator[Diagnostic]:
                 rule=NO_LEASE,
                 message=f"{use.whose} can send nothing before it leases an IPv4 address: the filter {use.filter} reads "
                 "$IP, and no address is known",
-                hint="Write `dhcp4: true`, or give its IPv4 `addresses`; for IPv6 alone take a filter that doesn't read "
-                "$IP.",
+                hint="Write `dhcp4: true`, or give its IPv4 `addresses`; for IPv6 alone take a filter that doesn't "
+                "read $IP.",
                 origin=use.place,
             )

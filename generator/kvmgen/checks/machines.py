@@ -44,8 +44,8 @@ def chipsets(site: Site) -> Iterator[Diagnostic]:
         if guest.machine and family != guest.chipset:
             yield Diagnostic(
                 rule=OTHER_CHIPSET,
-                message=f"the machine type {guest.machine!r} of {guest.name} is of the chipset {family}, and the guest's "
-                f"chipset is {guest.chipset}",
+                message=f"the machine type {guest.machine!r} of {guest.name} is of the chipset {family}, and the guest "
+                f"is made for {guest.chipset}",
                 hint=f"Write `chipset: {family}`, or another `machine`.",
                 origin=guest.at("machine"),
             )
@@ -75,8 +75,8 @@ def machines(site: Site) -> Iterator[Diagnostic]:
         hosts: [kvm02]
         machine: pc-q35-rhel8.8.0
 
-    Source: https://www.qemu.org/docs/master/system/i386/pc.html and what `qemu-kvm -machine help` lists on each release;
-    RHEL names its own types and has none of upstream's:
+    Source: https://www.qemu.org/docs/master/system/i386/pc.html, and what `qemu-kvm -machine help` lists on each
+    release; RHEL names its own types and has none of upstream's:
     https://gitlab.com/redhat/centos-stream/src/qemu-kvm.
     """
     for guest in site.guests.values():
@@ -132,8 +132,8 @@ def devices(site: Site) -> Iterator[Diagnostic]:
         hosts: [kvm02]
         graphics: vnc
 
-    Source: SPICE and qxl are gone from RHEL 9 (https://bugzilla.redhat.com/show_bug.cgi?id=2030592); e1000e came with QEMU
-    2.7 (https://wiki.qemu.org/ChangeLog/2.7), virtio-vga with 2.4 (https://wiki.qemu.org/ChangeLog/2.4).
+    Source: SPICE and qxl are gone from RHEL 9 (https://bugzilla.redhat.com/show_bug.cgi?id=2030592); e1000e came with
+    QEMU 2.7 (https://wiki.qemu.org/ChangeLog/2.7), virtio-vga with 2.4 (https://wiki.qemu.org/ChangeLog/2.4).
     """
     for guest in site.guests.values():
         for device, what, origin in _doubtful_devices(guest):

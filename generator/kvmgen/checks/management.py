@@ -79,7 +79,7 @@ def management_twice(site: Site) -> Iterator[Diagnostic]:
                 if other.machine != host.name and not is_told_already and not address.is_link_local:
                     yield Diagnostic(
                         rule=MANAGEMENT_TWICE,
-                        message=f"the hosts {other} and {holder} have the same address, {address.ip}",
+                        message=f"the hosts {other} and {holder} have one address, {address.ip}",
                         hint="Give one of them another; if they are in separate networks, silence this with that.",
                         origin=holder.place,
                         related=((other.place, "the other host's"),),

@@ -14,9 +14,7 @@ PASSED_THROUGH_CPU = Rule(
     code="KV434", title="The host's own CPU in a guest that moves between platforms", severity=Severity.WARNING
 )
 OTHER_SEGMENT = Rule(code="KV435", title="A guest that would move to another segment", severity=Severity.WARNING)
-NETWORK_NOT_STARTED = Rule(
-    code="KV436", title="A guest that starts before its network does", severity=Severity.WARNING
-)
+NETWORK_NOT_STARTED = Rule(code="KV436", title="A guest that starts before its network does", severity=Severity.WARNING)
 
 
 def passed_through_cpus(site: Site) -> Iterator[Diagnostic]:
@@ -74,6 +72,7 @@ def other_segments(site: Site) -> Iterator[Diagnostic]:
         # hosts/kvm02.yaml
         bridges:
           br0:
+            ports: [eno1]
 
         # guests/web01.yaml
         hosts: [kvm01, kvm02]
@@ -85,6 +84,7 @@ def other_segments(site: Site) -> Iterator[Diagnostic]:
         # hosts/kvm02.yaml
         bridges:
           br0:
+            ports: [eno1]
             segment: lan
 
         # guests/web01.yaml
@@ -152,8 +152,8 @@ def network_not_started(site: Site) -> Iterator[Diagnostic]:
         interfaces:
           eth0: {network: default}
 
-    Source: net-autostart and autostart in https://libvirt.org/manpages/virsh.html; libvirt 9.0 says "network 'default' is
-    not active".
+    Source: net-autostart and autostart in https://libvirt.org/manpages/virsh.html; libvirt 9.0 says "network
+    'default' is not active".
     """
     if all(network.autostart for network in site.carried()):
         return

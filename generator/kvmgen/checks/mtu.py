@@ -12,6 +12,7 @@ from kvmgen.model.site import Site
 VLAN_OVER_PARENT = Rule(code="KV224", title="A VLAN's MTU above its parent's")
 BRIDGE_OVER_PORT = Rule(code="KV225", title="A bridge's MTU above a port's")
 BOND_PORT = Rule(code="KV226", title="A bond's port with an MTU of its own")
+BORROWED = Rule(code="KV232", title="A bridge that has large frames only from its ports", severity=Severity.WARNING)
 FALLING = Rule(code="KV227", title="A bridge whose MTU falls to its smallest port's", severity=Severity.WARNING)
 
 _ETHERNET = 1500
@@ -203,6 +204,52 @@ def falling_mtus(site: Site) -> Iterator[Diagnostic]:
                     origin=bridge.origin,
                     on_key=True,
                     related=((smallest[1], "the smallest port"), (largest[1], "the largest port")),
+                )
+
+
+def borrowed_mtus(site: Site) -> Iterator[Diagnostic]:
+    """A bridge that says no MTU keeps large frames only as long as every port has them.
+
+    libvirt gives its guests' interfaces the bridge's MTU, so all is well until something else joins: a container's
+    link, another tool's tap, a NIC that was replaced. Then the bridge falls to 1500, and large frames that come in are
+    dropped without a word. What the bridge says itself stays.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bridges:
+          br1: {ports: [eno3]}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        ethernets:
+          eno3: {mtu: 9000}
+        bridges:
+          br1: {ports: [eno3], mtu: 9000}
+
+    Source: the kernel's br_mtu_auto_adjust
+    (https://github.com/torvalds/linux/blob/master/net/bridge/br_if.c).
+    """
+    of_guests = _guests_smallest(site)
+    for host in site.hosts.values():
+        links = by_name(host)
+        for bridge in host.bridges:
+            of_ports = {_mtu(links, port) for port in ports(links, bridge)} if bridge.mtu is None else set()
+            large = of_ports.pop() if len(of_ports) == 1 else 0
+            guest = of_guests.get((host.name, bridge.name))
+            if large > _ETHERNET and (guest is None or guest[0] >= large):
+                port = next(ports(links, bridge))
+                yield Diagnostic(
+                    rule=BORROWED,
+                    message=f"the bridge {bridge.name!r} has its MTU of {large} from {port.name!r} alone: the next port "
+                    "that has less lowers it for all",
+                    hint=f"Write `mtu: {large}` on the bridge; `kvmgen validate --fix` does it.",
+                    origin=bridge.origin,
+                    on_key=True,
+                    related=((_where(port), "the port"),),
                 )
 
 

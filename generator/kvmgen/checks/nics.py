@@ -151,7 +151,7 @@ def mtus(site: Site) -> Iterator[Diagnostic]:
                 mtu, origin, what = limit
                 yield Diagnostic(
                     rule=MTU_OVER_BRIDGE,
-                    message=f"the MTU {nic.mtu} of {guest.name} ({nic.name}) is more than the {mtu} of {what} on {host}",
+                    message=f"{guest.name} ({nic.name}) has an MTU of {nic.mtu}, and {what} on {host} has {mtu}",
                     hint="Lower it, or raise the MTU of the bridge and of all its ports.",
                     origin=nic.origin.at("mtu"),
                     related=((origin, what),),
@@ -218,10 +218,14 @@ def _why_not(address: PciAddress, chipset: str) -> str | None:
     bus, slot, function = address
     if address == (0, 0, 0):
         return "libvirt takes 00:00.0 for no address, and chooses one"
-    if chipset == "pc":
-        if bus == 0:
-            return "slot 1 of bus 0 is the chipset's" if slot == 1 and function <= 3 else None  # ISA, IDE, USB, power
-        return None if slot else "slot 0 behind a PCI bridge can't be used"
     if bus == 0:
-        return "slot 1f of bus 0 is the chipset's" if slot == 0x1F and function in (0, 2, 3) else None  # LPC, SATA, SMBus
-    return f"a PCIe root port, such as bus {bus:02x}, has slot 0 only" if slot else None
+        is_taken = slot == _CHIPSETS_SLOT[chipset] and function in _CHIPSETS_FUNCTIONS[chipset]
+        return f"slot {slot:02x} of bus 00 is the chipset's" if is_taken else None
+    if chipset == "pc":
+        return None if slot else "slot 00 behind a PCI bridge can't be used"
+    return f"bus {bus:02x} is a PCIe root port, which has slot 00 only" if slot else None
+
+
+_CHIPSETS_SLOT = {"pc": 0x01, "q35": 0x1F}
+_CHIPSETS_FUNCTIONS = {"pc": range(4), "q35": (0, 2, 3)}
+"""ISA, IDE, USB and power management on pc; LPC, SATA and SMBus on q35."""

@@ -95,8 +95,8 @@ def _beyond_the_end(use: Use) -> Iterator[Diagnostic]:
 def unread(site: Site) -> Iterator[Diagnostic]:
     """A parameter that no rule reads is a misspelt one, as a rule: libvirt takes it without a word.
 
-    CTRL_IP_LEARNING and DHCPSERVER are read by libvirt itself where a rule reads $IP, but from an interface alone: among
-    an include's parameters they do nothing.
+    CTRL_IP_LEARNING and DHCPSERVER are read by libvirt itself where a rule reads $IP, but from an interface alone:
+    among an include's parameters they do nothing.
 
     Bad::
 
@@ -148,8 +148,8 @@ def _unread(name: str, filter_: str, tree: FilterTree, origin: Origin) -> Diagno
 def overridden(site: Site) -> Iterator[Diagnostic]:
     """An interface's parameters win over those of an include, and an outer include's over an inner one's.
 
-    So what an include says does nothing wherever somebody further outside sets the variable too. kvmgen itself sets MAC,
-    IP and IPV6 of every interface whose filter reads them anywhere without an include's value.
+    So what an include says does nothing wherever somebody further outside sets the variable too. kvmgen itself sets IP
+    and IPV6 of every interface whose filter reads them anywhere without an include's value.
 
     Bad::
 

@@ -54,8 +54,8 @@ def isolated_alone(site: Site) -> Iterator[Diagnostic]:
         if guest.home == host:
             yield Diagnostic(
                 rule=ISOLATED_ALONE,
-                message=f"{guest.name} ({nic.name}) is the only isolated port among the guests on {bridge!r} of {host}: "
-                "every other one reaches it",
+                message=f"{guest.name} ({nic.name}) is the only isolated port on {bridge!r} of {host}: "
+                "every other guest there reaches it",
                 hint="Isolate the others as well, or all of them with the network's `isolated-ports`.",
                 origin=origin,
             )

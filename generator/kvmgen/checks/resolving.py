@@ -145,7 +145,8 @@ def guests_names(site: Site) -> Iterator[Diagnostic]:
                 if other != guest.name:
                     yield Diagnostic(
                         rule=NAME_OF_TWO,
-                        message=f"the DNS of network {network.name} knows both {other} and {guest.name} as {name!r}",
+                        message=f"the DNS of network {network.name} knows both {other} and {guest.name} as {name!r}, "
+                        "which leads to either",
                         hint="Give one of them another name in front of the first dot.",
                         origin=nic.origin,
                         related=((place, f"{other} is on it too"),),

@@ -181,7 +181,7 @@ def own_gateways(site: Site) -> Iterator[Diagnostic]:
                 if route.via in own:
                     yield Diagnostic(
                         rule=OWN_GATEWAY,
-                        message=f"the gateway {route.via} is an address of {machine} itself",
+                        message=f"the gateway {route.via} is an address of {machine} itself: the route leads nowhere",
                         hint="Write the router's address.",
                         origin=link.origin.at("routes", index, "via"),
                         related=((own[route.via], "its own address"),),
@@ -265,7 +265,8 @@ def to_own_subnet(site: Site) -> Iterator[Diagnostic]:
             if route.to in own:
                 yield Diagnostic(
                     rule=TO_OWN_SUBNET,
-                    message=f"{machine} has a route to {route.to}, the subnet that it is in itself",
+                    message=f"{machine} has a route to {route.to}, which it is in itself: it is refused, or its "
+                    "neighbours are out of reach",
                     hint="Remove it: neighbours are reached without a gateway.",
                     origin=link.origin.at("routes", index, "to"),
                     related=((own[route.to], "its own subnet"),),

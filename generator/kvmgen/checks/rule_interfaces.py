@@ -15,12 +15,29 @@ NO_INTERFACE = Rule(code="KV610", title="A rule for an interface that the machin
 NOT_KNOWN_THERE = Rule(code="KV611", title="A rule that asks for an interface too early or too late")
 
 _MADE_BY_OTHERS = (
-    *("vnet", "macvtap", "macvlan", "tun", "tap", "wg", "ppp", "ipsec", "docker", "podman", "cni", "veth", "vxlan"),
-    *("geneve", "gre", "sit", "ip6tnl", "ipip", "l2tp", "dummy", "ifb", "ib", "wl", "ww", "nm-", "team", "lxc", "ovs"),
+    *("virbr", "vnet", "macvtap", "macvlan", "tun", "tap", "wg", "ppp", "ipsec", "docker", "podman", "cni", "veth"),
+    *(
+        "vxlan",
+        "geneve",
+        "gre",
+        "sit",
+        "ip6tnl",
+        "ipip",
+        "l2tp",
+        "dummy",
+        "ifb",
+        "ib",
+        "wl",
+        "ww",
+        "nm-",
+        "team",
+        "lxc",
+        "ovs",
+    ),
 )
-"""How the names of interfaces begin that guests, VPNs and containers bring along."""
+"""How the names of interfaces begin that libvirt, guests, VPNs and containers bring along."""
 
-_INSIDE_GUESTS = (*_MADE_BY_OTHERS, "br", "virbr", "bond", "vlan")
+_INSIDE_GUESTS = (*_MADE_BY_OTHERS, "br", "bond", "vlan")
 """What a guest may have inside beside its NICs, which is all that the inventory knows of."""
 
 
@@ -28,7 +45,7 @@ def no_interface(site: Site) -> Iterator[Diagnostic]:
     """A rule for an interface that isn't there is loaded without a word and never fits a packet.
 
     One letter too few, and what was to be dropped passes. Known are the machine's links, the bridges of its networks,
-    its guests' `target` names, and what guests, VPNs and containers bring along (vnet0, tun0, docker0); a `+` at the
+    its guests' `target` names, and what libvirt, VPNs and containers bring along (vnet0, virbr0, tun0); a `+` at the
     end stands for any continuation.
 
     Bad::
@@ -79,7 +96,7 @@ class Interfaces:
         return self._found[id(node)]
 
     def has(self, node: Node, name: str) -> bool:
-        """Whether a machine has an interface of that name, or may have; ``+`` at its end stands for any continuation."""
+        """Whether a machine has an interface of that name, or may have; ``+`` at its end stands for any ending."""
         if name in self.of(node) or name in ("lo", "+"):
             return True
         prefixes = _MADE_BY_OTHERS if isinstance(node, Host) else _INSIDE_GUESTS
@@ -107,8 +124,8 @@ class Interfaces:
 def not_known_there(site: Site) -> Iterator[Diagnostic]:
     """INPUT and PREROUTING stand before a packet's way out is known, OUTPUT and POSTROUTING behind its way in.
 
-    iptables refuses `-o` in INPUT, and with it the whole file. firewalld's iptables backend hides the mistake in a chain
-    of its own, where the rule never fits a packet.
+    iptables refuses `-o` in INPUT, and with it the whole file. firewalld's iptables backend hides the mistake in a
+    chain of its own, where the rule never fits a packet.
 
     Bad::
 

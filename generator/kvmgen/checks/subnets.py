@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kvmgen.checks._machines import Attached, Holder, holders, is_default, is_host_length, machines
+from kvmgen.checks._machines import Attached, Holder, Segments, holders, is_default, is_host_length, machines
 from kvmgen.checks._nesting import Use, nested, use
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.guest import Guest, GuestInterface
@@ -141,16 +141,15 @@ def two_links(site: Site) -> Iterator[Diagnostic]:
 def _share_first_bits(links: Sequence[Attached]) -> bool:
     """Whether it's worth to look closely: nearly all machines end here."""
     shortest = {4: 32, 6: 128}
-    for link in links:
-        for address in link.addressing.addresses:
-            shortest[address.version] = min(shortest[address.version], address.network.prefixlen)
+    addresses = [(link.name, address) for link in links for address in link.addressing.addresses]
+    for _, address in addresses:
+        shortest[address.version] = min(shortest[address.version], address.network.prefixlen)
     seen: dict[tuple[int, int], str] = {}
-    for link in links:
-        for address in link.addressing.addresses:
-            version = address.version
-            start = version, int(address) >> (address.max_prefixlen - shortest[version])
-            if seen.setdefault(start, link.name) != link.name:
-                return True
+    for name, address in addresses:
+        version = address.version
+        start = int(address) >> (address.max_prefixlen - shortest[version])
+        if seen.setdefault((version, start), name) != name:
+            return True
     return False
 
 
@@ -165,7 +164,8 @@ def _sharing(machine: str, links: Sequence[Attached]) -> Iterator[Diagnostic]:
             told.add(pair)
             yield Diagnostic(
                 rule=LINKS_OVERLAP,
-                message=f"{inner.owner} of {machine} is in {inner.network}, which {outer.owner} is in already",
+                message=f"{inner.owner} of {machine} is in {inner.network}, as {outer.owner} is: all that is sent "
+                "there leaves by one of them",
                 hint="Give one of them another subnet, join them in a bond, or silence this with what tells them "
                 "apart (policy routing, arp_filter).",
                 origin=inner.origin,
@@ -215,18 +215,31 @@ def _segments_of_several_lengths(site: Site) -> set[str]:
     """The few segments that are worth a closer look."""
     seen: dict[tuple[str, int], int] = {}
     several: set[str] = set()
-    for segment, address, _ in holders(site):
-        length = address.network.prefixlen
-        if length != address.max_prefixlen and seen.setdefault((segment, address.version), length) != length:
-            several.add(segment)
+    for segment, addresses in _by_segment(site):
+        for address in addresses:
+            length = address.network.prefixlen
+            if length != address.max_prefixlen and seen.setdefault((segment, address.version), length) != length:
+                several.add(segment)
     return several
+
+
+def _by_segment(site: Site) -> Iterator[tuple[str, Sequence[Interface]]]:
+    for host in site.hosts.values():
+        yield from ((bridge.segment, bridge.addressing.addresses) for bridge in host.bridges)
+    yield from ((network.segment, network.addresses) for network in site.carried())
+    segments = Segments(site)
+    for guest, nic in site.nics():
+        if nic.addressing.addresses:
+            for segment in segments.of(guest, nic):
+                yield segment, nic.addressing.addresses
 
 
 def _disagreeing(those: Sequence[Holder], few: Network, other: Holder, many: Network) -> Iterator[Diagnostic]:
     for holder in those:
         yield Diagnostic(
             rule=LENGTHS_DIFFER,
-            message=f"{holder} has its address in {few}, and {other} on the same segment in {many}",
+            message=f"{holder} is in {few}, and {other} on the same segment in {many}: "
+            "they disagree who is a neighbour",
             hint=f"Write /{many.prefixlen} if they are neighbours.",
             origin=holder.place,
             related=((other.place, f"{other} is in {many}"),),

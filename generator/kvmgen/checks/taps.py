@@ -40,7 +40,7 @@ def dropped_names(site: Site) -> Iterator[Diagnostic]:
         if nic.target and nic.target.startswith(_LIBVIRTS):
             yield Diagnostic(
                 rule=DROPPED_TAP,
-                message=f"libvirt drops the tap name {nic.target!r} of {guest.name} ({nic.name}) and chooses one itself",
+                message=f"libvirt drops the tap name {nic.target!r} of {guest.name} ({nic.name}), and chooses one",
                 hint=f"Name it by the guest ({_proposed(guest, nic)!r}), or leave `target` out.",
                 origin=nic.origin.at("target"),
             )

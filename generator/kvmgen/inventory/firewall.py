@@ -118,12 +118,18 @@ def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
 
 
-def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str]) -> bool:
-    """Whether a rule of FORWARD looks at frames between the ports of a bridge."""
-    names = "|".join(map(re.escape, bridges))
-    wanted = re.compile(rf"physdev|-[io] ({names})( |$)" if names else "physdev")
+def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str], networks: Iterable[str]) -> bool:
+    """Whether a rule of FORWARD looks at frames between the ports of a bridge.
+
+    ``bridges`` are the host's own. Those of libvirt's ``networks`` are routers' ports as well: a rule that names one on
+    one side only is about what is routed.
+    """
+    of_host, of_libvirt = ("|".join(map(re.escape, names)) for names in (bridges, networks))
+    wanted = ["physdev"]
+    wanted += [rf"-[io] ({of_host})( |$)"] if of_host else []
+    wanted += [rf"-([io]) (?P<bridge>{of_libvirt}) (.* )?-(?!\\2)[io] (?P=bridge)( |$)"] if of_libvirt else []
     rules = firewall.rules if firewall else ()
-    return any(rule.chain == "FORWARD" and wanted.search(rule.rule) for rule in rules)
+    return any(rule.chain == "FORWARD" and re.search("|".join(wanted), rule.rule) for rule in rules)
 
 
 def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Bridge]) -> Firewall:

@@ -145,7 +145,9 @@ def _completed(
     host: Host, networks: Iterable[VirtualNetwork], guest_bridges: set[str], has_stateful_filters: bool
 ) -> Host:
     netfilter = host.bridge_netfilter
-    wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges)
+    networks = tuple(networks)
+    libvirts = [network.bridge for network in networks if network.forward is not Forward.BRIDGE]
+    wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges, libvirts)
     if netfilter is None and wanted and not any(map(_switches_bridges_off, host.sysctl)):
         netfilter = True
     firewall = host.firewall

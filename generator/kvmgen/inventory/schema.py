@@ -93,8 +93,11 @@ def _telling_validator(kind: str) -> Any:
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    def pattern(_validator: Any, wanted: str, instance: Any, _schema: Any) -> Iterator[Any]:
-        if isinstance(instance, str) and not re.search(re.sub(r"\$$", r"\\Z", wanted), instance):
+    def pattern(_validator: Any, wanted: str, instance: Any, around: Any) -> Iterator[Any]:
+        """``$`` means the very end; what is too long is told as that alone, for searching it takes time."""
+        if not isinstance(instance, str) or len(instance) > around.get("maxLength", len(instance)):
+            return
+        if not re.search(re.sub(r"\$$", r"\\Z", wanted), instance):
             yield ValidationError(f"{instance!r} does not match")
 
     resources = [(_uri(name), DRAFT202012.create_resource(_without_dialect(name))) for name in (*KINDS, "common")]

@@ -133,7 +133,8 @@ class FilterTrees:
             return _joined(name, own, map(self._included, _includes(entries)))
         if name in BUILT_IN_FILTERS:
             built_in = BUILT_IN_FILTERS[name]
-            own = [found for match in built_in.matches if (found := _reading(match, None))]
+            rules = (entry for entry in built_in.entries if isinstance(entry, FilterRule))
+            own = [found for rule in rules if rule.match and (found := _reading(rule.match, None))]
             return _joined(name, own, map(self.of, built_in.includes))
         return _NOTHING
 
