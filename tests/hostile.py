@@ -115,12 +115,11 @@ _UUID = "11111111-1111-1111-1111-111111111111"
 
 
 def places(kind: str) -> Iterator[Place]:
-    """Every place of a kind's schema, alternatives one by one; of places that want the same, the first."""
+    """Every place of a kind's schema, alternatives one by one; what many protocols have in a filter, once."""
     seen: set[str] = set()
     for place in _walk(kind, kind, schema.load(kind), kind, lambda value: value):
-        words = {word: said for word, said in place.words.items() if word not in ("description", "default")}
-        wanted = json.dumps(words, sort_keys=True)
-        if wanted not in seen:
+        wanted = json.dumps(dict(place.words), sort_keys=True)
+        if kind != "filter" or wanted not in seen:
             yield place
         seen.add(wanted)
 

@@ -61,7 +61,9 @@ def compiled(folder: Path, written: Written, *, harmless: bool) -> tuple[Path, s
     inventory, output = write(folder / "inventory", AROUND), folder / "output"
     for number, (name, (place, value)) in enumerate(written.items()):
         text = as_yaml(place.put(place.harmless if harmless else value))
-        write(inventory, {name: text.replace('"virbr1"', f'"virbr{number}"')})
+        for one, own in (("virbr1", f"virbr{number}"), ("/x", f"/x{number}")):  # what nobody shares
+            text = text.replace(f'"{one}"', f'"{own}"')
+        write(inventory, {name: text})
     good = set(written)
     while True:  # errors of the next step show when those of the first one are gone
         code, _, err = run("build", "-i", inventory, "-o", output)

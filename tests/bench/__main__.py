@@ -193,10 +193,11 @@ def _steps(site: Site, runs: int) -> dict[str, Run]:
     """The medians of what reading and checking a site take."""
     command = [sys.executable, str(HERE / "steps.py"), str(site.inventory)]
     taken = [json.loads(subprocess.check_output(command, env=ENVIRONMENT)) for _ in range(runs)]
-    return {
-        step: Run(*(statistics.median(one[step][clock] for one in taken) for clock in ("wall", "cpu")), memory=0)
-        for step in ("read", "check")
-    }
+
+    def median(step: str, clock: str) -> float:
+        return statistics.median(one[step][clock] for one in taken)
+
+    return {step: Run(wall=median(step, "wall"), cpu=median(step, "cpu"), memory=0) for step in ("read", "check")}
 
 
 def start_up(runs: int) -> None:

@@ -127,7 +127,7 @@ def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str], netw
     of_host, of_libvirt = ("|".join(map(re.escape, names)) for names in (bridges, networks))
     wanted = ["physdev"]
     wanted += [rf"-[io] ({of_host})( |$)"] if of_host else []
-    wanted += [rf"-([io]) (?P<bridge>{of_libvirt}) (.* )?-(?!\\2)[io] (?P=bridge)( |$)"] if of_libvirt else []
+    wanted += [rf"-[io] (?P<bridge>{of_libvirt}) (.* )?-[io] (?P=bridge)( |$)"] if of_libvirt else []
     rules = firewall.rules if firewall else ()
     return any(rule.chain == "FORWARD" and re.search("|".join(wanted), rule.rule) for rule in rules)
 

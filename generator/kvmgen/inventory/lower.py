@@ -146,7 +146,7 @@ def _completed(
 ) -> Host:
     netfilter = host.bridge_netfilter
     networks = tuple(networks)
-    libvirts = [network.bridge for network in networks if network.forward is not Forward.BRIDGE]
+    libvirts = [network.bridge for network in networks if network.bridge and network.forward is not Forward.BRIDGE]
     wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges, libvirts)
     if netfilter is None and wanted and not any(map(_switches_bridges_off, host.sysctl)):
         netfilter = True
