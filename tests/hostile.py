@@ -41,9 +41,10 @@ STRINGS: Mapping[str, str] = MappingProxyType(
         "absolute": "/etc/passwd",
         "dots": "..",
         "option": "--flush",
+        "half a string": '-m comment --comment "x',
+        "a whole string": '-m comment --comment "x (y) [z] %s *" -j DROP',
         "comment": "#x",
         "spaces": " x ",
-        "empty": "",
         "format": "%s%n{0}{x}",
         "mirrored": "x\u202egpj.y",
         "invisible": "x\u200b\ufeffy",
@@ -58,6 +59,7 @@ STRINGS: Mapping[str, str] = MappingProxyType(
 WRONG_TYPES: Mapping[str, Any] = MappingProxyType(
     {
         "nothing": None,
+        "empty": "",
         "true": True,
         "zero": 0,
         "negative": -1,
@@ -85,16 +87,19 @@ class Place:
     harmless: Any
     put: Put
 
-    @property
-    def takes_text(self) -> bool:
+    def takes(self, value: Any) -> bool:
+        """Whether it makes sense to try: a text only where there may be one, nothing but texts as keys."""
+        if self.way.endswith("/KEY"):
+            return isinstance(value, str)
         types = self.words.get("type", ())
-        return "string" in ([types] if isinstance(types, str) else types)
+        return not isinstance(value, str) or "string" in ([types] if isinstance(types, str) else types)
 
 
 SEEDS: Mapping[str, Any] = MappingProxyType(
     {
         "site": {"name": "test"},
         "host": {"platform": "el8.6", "ethernets": {"eno1": {}}},
+        "host/firewall/direct/0": {"family": "ipv4", "chain": "FORWARD", "rule": "-j DROP"},
         "network": {"hosts": {"kvm01": {}}, "forward": "isolated", "bridge": {"name": "virbr1"}},
         "network/dhcp/hosts/0": {"address": "192.0.2.7", "mac": "52:54:00:00:00:07"},
         "network/hosts": {"kvm01": {}},
@@ -110,7 +115,21 @@ SEEDS: Mapping[str, Any] = MappingProxyType(
 
 _KEYS = {"network/hosts": "kvm01"}
 _SAMPLES = ("eno1", "1", "el8", "1 GiB", "192.0.2.1", "192.0.2.0/24", "192.0.2.1-192.0.2.2", "/x", "/dev/x", "1/tcp")
-_MORE_SAMPLES = ("00", "en-us", "NEW", "src", "SYN/ACK", "0x1", "root", "kernel.x", "vda", "$X", "::", "ipv4", "01:00.0")
+_MORE_SAMPLES = (
+    "00",
+    "en-us",
+    "NEW",
+    "src",
+    "SYN/ACK",
+    "0x1",
+    "root",
+    "kernel.x",
+    "vda",
+    "$X",
+    "::",
+    "ipv4",
+    "01:00.0",
+)
 _UUID = "11111111-1111-1111-1111-111111111111"
 
 
@@ -189,7 +208,7 @@ def _text(words: Mapping[str, Any]) -> str:
     """A string of the form wanted; the kernel's and the site's names where they fit, so that references hold."""
     pattern = words.get("pattern", "")
     examples = [example for example in words.get("examples", ()) if isinstance(example, str)]
-    for text in (*_SAMPLES, *_MORE_SAMPLES, "52:54:00:00:00:01", _UUID, *examples):
+    for text in (*examples, *_SAMPLES, *_MORE_SAMPLES, _UUID):
         if re.search(pattern, text) and len(text) <= words.get("maxLength", len(text)):
             return text
     raise AssertionError(f"no sample is of the form {pattern}")

@@ -1,6 +1,6 @@
-"""Make the golden outputs and the page about the rules anew: ``python -m tests.regenerate [NAME...]``.
+"""Make anew what is made: ``python -m tests.regenerate [NAME...]``.
 
-Nothing here judges them: read the diff as that host's administrator before it is committed.
+These are the golden outputs, the page about the rules, and what the README says that is told of its wrong site. Nothing here judges them: read the diff as that host's administrator before it is committed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 from kvmgen import pipeline
 from kvmgen.report import for_people
 from kvmgen.rules import as_markdown, rules
+from tests import readme
 
 GOLDEN = Path(__file__).parent / "cases" / "golden"
 RULES_PAGE = Path(__file__).parents[1] / "generator" / "RULES.md"
@@ -19,6 +20,7 @@ RULES_PAGE = Path(__file__).parents[1] / "generator" / "RULES.md"
 def main(names: list[str]) -> int:
     """Build each case's output; 1 where an inventory is wrong."""
     RULES_PAGE.write_text(as_markdown(rules().values()))
+    readme.README.write_text(readme.brought_up_to_date())
     failed = 0
     for case in [GOLDEN / name for name in names] or sorted(GOLDEN.iterdir()):
         result = pipeline.build(case / "inventory", case / "output")

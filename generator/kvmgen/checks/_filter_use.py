@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 from kvmgen.diagnostics import Origin
-from kvmgen.model.filter_trees import FilterTree, Reading
+from kvmgen.model.filter_trees import FilterTree, FilterTrees, Reading
 from kvmgen.model.filters import FilterInclude
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.site import Site
@@ -67,8 +68,20 @@ class Use:
         return self.values.get(LEARNING, ("any",))[0].lower()
 
 
-def uses(site: Site) -> Iterator[Use]:
+_found: WeakKeyDictionary[FilterTrees, tuple[Mapping[str, Guest], tuple[Use, ...]]] = WeakKeyDictionary()
+"""The last answers of `uses`, which every check here asks for, by what it is asked of."""
+
+
+def uses(site: Site) -> tuple[Use, ...]:
     """Every interface with a filter of the inventory's choice."""
+    guests, known = _found.get(site.filter_trees, (None, ()))
+    if guests is not site.guests:
+        known = tuple(_uses(site))
+        _found[site.filter_trees] = (site.guests, known)
+    return known
+
+
+def _uses(site: Site) -> Iterator[Use]:
     trees = site.filter_trees
     for guest in site.guests.values():
         for nic in guest.interfaces:

@@ -9,6 +9,7 @@ from operator import or_
 from kvmgen.checks._filter_use import Use, uses
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
+from kvmgen.model.filter_trees import FilterTree
 from kvmgen.model.filters import Filter, FilterRule, Match
 from kvmgen.model.site import Site
 
@@ -44,9 +45,12 @@ def no_way(site: Site) -> Iterator[Diagnostic]:
     (https://libvirt.org/formatnwfilter.html).
     """
     effects: dict[str, tuple[int, int]] = {}
+    losses: dict[str, int] = {}
     for use in uses(site):
         addresses = use.nic.addressing.addresses
-        lost = _lost(site, use, effects) if addresses else 0
+        if use.filter not in losses:
+            losses[use.filter] = _lost(site, use.tree, effects)
+        lost = losses[use.filter] if addresses else 0
         for version, frames in ((4, _IPV4), (6, _IPV6)) if lost else ():
             if lost & frames:
                 index = next((index for index, address in enumerate(addresses) if address.version == version), None)
@@ -67,10 +71,10 @@ def _told(use: Use, version: int, index: int, lost: int) -> Diagnostic:
     )
 
 
-def _lost(site: Site, use: Use, effects: dict[str, tuple[int, int]]) -> int:
+def _lost(site: Site, tree: FilterTree, effects: dict[str, tuple[int, int]]) -> int:
     """The frames that a filter drops at its end and lets pass nowhere; the order of its rules is not looked at."""
     passed = dropped = 0
-    for name in use.tree.names:
+    for name in tree.names:
         if name not in effects:
             filter_ = site.filters.get(name) or BUILT_IN_FILTERS.get(name)
             effects[name] = _effect(filter_) if filter_ else (0, 0)

@@ -80,9 +80,10 @@ def _is_about_ipv6(placed: Placed) -> bool:
     rule = placed.rule
     if family_of(rule) is not None:
         return family_of(rule) == IPV6
-    if IPV6 in (chain_kind(placed.filter.chain), kind_of(rule)):
+    chain = chain_kind(placed.filter.chain)
+    if IPV6 in (chain, kind_of(rule)):
         return True
-    return rule.action in DROPS and kind_of(rule) == EVERYTHING and _is_whole_or_other(rule)
+    return chain == EVERYTHING and rule.action in DROPS and kind_of(rule) == EVERYTHING and _is_whole_or_other(rule)
 
 
 def _is_whole_or_other(rule: FilterRule) -> bool:

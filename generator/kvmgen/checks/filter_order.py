@@ -273,7 +273,7 @@ def never_reached(site: Site) -> Iterator[Diagnostic]:
         ends = _Ends(judged)
         for placed in judged:
             before = ends.before(placed)
-            if before is not None and placed.is_own:
+            if before is not None and placed.is_own and not _is_a_late_limit(placed, before):
                 found.setdefault(placed.rule.origin, _dead(placed, before))
             elif before is not None and before.is_own and _is_disarmed(placed, before):
                 found.setdefault(before.rule.origin, _disarming(before, placed))
@@ -349,6 +349,11 @@ def _dead(placed: Placed, before: Placed) -> Diagnostic:
         origin=placed.rule.origin.at("action" if placed.rule.priority is None else "priority"),
         related=((before.place, f"the {before.rule.action}"),),
     )
+
+
+def _is_a_late_limit(placed: Placed, before: Placed) -> bool:
+    """Another check tells of those."""
+    return before.rule.action == "accept" and "connlimit-above" in conditions(placed.rule)
 
 
 def _is_disarmed(placed: Placed, before: Placed) -> bool:

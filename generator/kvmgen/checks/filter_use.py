@@ -30,7 +30,7 @@ def unused(site: Site) -> Iterator[Diagnostic]:
           - {priority: 400, action: drop, direction: out, tcp: {dstportstart: 25}}
 
         # guests/web01.yaml
-        eth0: {network: default, addresses: [192.168.122.10/24], filter: kvmgen-anti-spoofing}
+        eth0: {network: default, addresses: [192.168.122.10/24], filter: kvmgen-anti-spoofing-ipv4}
 
     Good::
 
@@ -38,10 +38,13 @@ def unused(site: Site) -> Iterator[Diagnostic]:
         chain: root
         rules:
           - {priority: 400, action: drop, direction: out, tcp: {dstportstart: 25}}
-          - filter: kvmgen-anti-spoofing
+          - filter: kvmgen-anti-spoofing-ipv4
 
         # guests/web01.yaml
-        eth0: {network: default, addresses: [192.168.122.10/24], filter: mail}
+        eth0: {network: default, addresses: [192.168.122.10/24], filter: lists}
+
+        # filters/lists.yaml
+        - filter: mail
 
     Source: libvirt's "Concepts": a filter takes effect by an interface's reference to it
     (https://libvirt.org/formatnwfilter.html).

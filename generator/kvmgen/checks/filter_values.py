@@ -11,7 +11,7 @@ from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.filters import FilterRule, Match
 from kvmgen.model.site import Site
 
-FORGOTTEN = Rule(code="KV513", title="Conditions that libvirt forgets")
+FORGOTTEN = Rule(code="KV513", title="Conditions that libvirt forgets or misreads")
 REVERSED = Rule(code="KV522", title="Reversed ranges in a filter")
 HALF = Rule(code="KV523", title="Conditions that lack another one")
 
@@ -22,7 +22,7 @@ def forgotten(site: Site) -> Iterator[Diagnostic]:
     What is left is wider than what stands here: an accept for the members of a set accepts everybody. libvirt 9.0 heeds
     a set in rules for all and all-ipv6 that have flags; without flags, other protocols don't even start. It never
     writes the flags of tcp-ipv6 nor ``gratuitous: false``, takes an address for the whole range beside it, and drops
-    the state where state matching is off.
+    the state where state matching is off. In ip, ``dscp`` is compared with the whole byte that DSCP is six bits of.
 
     Bad::
 
@@ -41,9 +41,11 @@ def forgotten(site: Site) -> Iterator[Diagnostic]:
     for _, rule in own_rules(site):
         if rule.match is not None:
             for name, why in _forgotten(rule, rule.match, conditions(rule)):
+                forgets = f"libvirt forgets {name} {why}: the rule matches more than it says"
+                misreads = f"ebtables compares {name} with the whole TOS byte: the rule matches other packets"
                 yield Diagnostic(
                     rule=FORGOTTEN,
-                    message=f"libvirt forgets {name} {why}: the rule matches more than it says",
+                    message=misreads if name == "dscp" else forgets,
                     hint="Say it in another way or leave it out.",
                     origin=rule.origin.at(rule.match.protocol, name),
                 )
@@ -60,6 +62,8 @@ def _forgotten(rule: FilterRule, match: Match, said: Mapping[str, str]) -> Itera
         yield "gratuitous", "where it is false"
     if "state" in said and not rule.state_match:
         yield "state", "beside statematch: false"
+    if match.protocol == "ip" and said.get("dscp", "0") not in ("0", "0x0", "0x00"):
+        yield "dscp", ""
     for side in ("src", "dst"):
         if f"{side}ipfrom" in said and f"{side}ipaddr" in said:
             yield f"{side}ipfrom", f"beside {side}ipaddr"

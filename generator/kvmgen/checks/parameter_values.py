@@ -46,13 +46,13 @@ def wrong_kinds(site: Site) -> Iterator[Diagnostic]:
 
     Source: libvirt's "Supported protocols", for the type of each attribute (https://libvirt.org/formatnwfilter.html).
     """
-    judged: set[tuple[str, frozenset[str]]] = set()
+    judged: set[tuple[str, ...]] = set()
     for use in uses(site):
         for name in sorted(use.said):
             yield from _wrong_values(use.tree, name, use.values[name], _places(use.origin, name))
-        derived = use.values.keys() - use.said
-        if (use.filter, frozenset(derived)) not in judged:
-            judged.add((use.filter, frozenset(derived)))
+        derived = (use.filter, *(name for name in use.values if name not in use.said))
+        if derived not in judged:
+            judged.add(derived)
             yield from _misread(use)
     for include in includes_with_parameters(site):
         tree = site.filter_trees.of(include.filter)
@@ -73,7 +73,7 @@ def _wrong_values(
             if not kind.fits(value):
                 yield Diagnostic(
                     rule=WRONG_KIND,
-                    message=f"{name} is {value}, and a rule reads it as {kind.what}: no guest starts under this filter",
+                    message=f"{name} is {value}, and a rule reads it as {kind.what}: the guest doesn't start",
                     hint="Correct the value, or let the rule read another variable.",
                     origin=place(index),
                     related=_rule(reading, attribute, f"{attribute} of {reading.protocol} takes {kind.what}"),

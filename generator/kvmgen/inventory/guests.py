@@ -69,7 +69,7 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         ),
         interfaces=interfaces,
         serial_console=data["console"],
-        graphics=_graphics(data["graphics"]),
+        graphics=_graphics(context, data["graphics"], context.at(origin, "graphics")),
         video=data.get("video") or ("vga" if data["graphics"] != "none" else None),
         guest_agent=data["guest-agent"],
         rng=data["rng"],
@@ -207,11 +207,13 @@ def _disk(context: Context, target: str, data: Data, origin: Origin, chipset: st
     )
 
 
-def _graphics(said: str | Data) -> Graphics | None:
+def _graphics(context: Context, said: str | Data, origin: Origin) -> Graphics | None:
     if said == "none":
         return None
     if isinstance(said, str):
         return Graphics(type=said, listen="127.0.0.1")
+    if "listen" in said:
+        context.address(said["listen"], origin.at("listen"))
     return Graphics(type=said["type"], listen=said.get("listen", "127.0.0.1"), keymap=said.get("keymap"))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, Document, bandwidths, mac, optional_mac
 from kvmgen.inventory.schema import defaults
-from kvmgen.model.host import Host
+from kvmgen.model.host import BUILT_IN_ZONES, Host
 from kvmgen.model.network import (
     Dhcp,
     DhcpHost,
@@ -82,6 +82,8 @@ def _on_host(context: Context, name: str, place: _Place, host: Host, origin: Ori
     bridge = data.get("bridge", {})
     bridged = forward is Forward.BRIDGE
     _refuse_combinations(context, place, forward)
+    if "zone" in bridge and not bridged:
+        _refer_to_zone(context, place, host, bridge["zone"])
     bridge_name = bridge.get("name", "")
     return VirtualNetwork(
         name=name,
@@ -142,6 +144,13 @@ def _refuse_combinations(context: Context, place: _Place, forward: Forward) -> N
     if "forward-dev" in data and forward in (Forward.OPEN, Forward.ISOLATED):
         message = f"libvirt refuses a forward device on a network whose forward mode is {forward}"
         context.error(NOT_TOGETHER, place.at("forward-dev"), message, "Remove it.", on_key=True)
+
+
+def _refer_to_zone(context: Context, place: _Place, host: Host, zone: str) -> None:
+    """Hold a zone against those that the host's firewalld knows; a host without firewalld is told of elsewhere."""
+    known = BUILT_IN_ZONES.union(own.name for own in host.firewall.zones) if host.firewall else BUILT_IN_ZONES
+    if host.platform.firewalld is not None and zone not in known:
+        context.no_reference(place.at("bridge").at("zone"), f"zone on {host.name} called", zone, known)
 
 
 def _segment(context: Context, place: _Place, host: Host, bridge: str) -> str:

@@ -125,7 +125,20 @@ class Zone:
 
 
 BUILT_IN_ZONES = frozenset(
-    ("block", "dmz", "drop", "external", "home", "internal", "libvirt", "nm-shared", "public", "trusted", "work")
+    (
+        "block",
+        "dmz",
+        "drop",
+        "external",
+        "home",
+        "internal",
+        "libvirt",
+        "libvirt-routed",
+        "nm-shared",
+        "public",
+        "trusted",
+        "work",
+    )
 )
 """The zones that come with firewalld, libvirt and NetworkManager."""
 

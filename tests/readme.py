@@ -1,0 +1,46 @@
+"""The README's examples: which inventory it shows, and what it says that kvmgen tells of it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from kvmgen import pipeline
+from kvmgen.report import for_people
+from tests.sites import ROOT, write
+
+README = ROOT / "README.md"
+_WRONG_SITE = "What it tells"
+
+
+def blocks(heading: str) -> list[str]:
+    """The indented blocks of a section, without their indentation."""
+    (section,) = re.findall(rf"^###? {heading}\n(.*?)(?=^##)", README.read_text(), re.MULTILINE | re.DOTALL)
+    found: list[str] = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.MULTILINE)
+    return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip("\n") for block in found if block.strip()]
+
+
+def files(block: str) -> dict[str, str]:
+    """The files of a block, each behind a comment that is its path."""
+    parts = re.split(r"^# (\S+\.yaml)\n", block, flags=re.MULTILINE)
+    return {path: f"{text.strip()}\n" for path, text in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def shown() -> str:
+    """What the README says that is told of its wrong site."""
+    return blocks(_WRONG_SITE)[1]
+
+
+def told() -> str:
+    """What is told of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), files(blocks(_WRONG_SITE)[0]))
+        result = pipeline.validate(Path(folder, "inventory"))
+        return for_people(result.diagnostics, result.sources).replace(f"{folder}/", "")
+
+
+def brought_up_to_date() -> str:
+    """The README with what is told now."""
+    indented = ("\n".join(f"    {line}" for line in text.splitlines()) for text in (shown(), told()))
+    return README.read_text().replace(*indented)

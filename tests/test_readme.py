@@ -1,0 +1,31 @@
+"""What the README shows is what the program does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.readme import blocks, files, shown, told
+from tests.sites import write
+from tests.test_cli import run
+
+
+def test_the_inventory_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (inventory,) = (block for block in blocks("An inventory") if "# inventory/hosts/kvm01.yaml" in block)
+    write(tmp_path, files(inventory) | {"inventory/site.yaml": "name: readme\n"})
+    monkeypatch.chdir(tmp_path)
+    assert run("validate", "--strict") == (0, "Valid: 1 hosts, 1 guests.\n", "")
+
+
+def test_the_wrong_site_gets_the_errors_that_are_shown() -> None:
+    assert told() == shown()
+    assert len(re.findall(r"KV\d{3}:", shown())) > 5
+
+
+def test_every_command_is_in_the_overview() -> None:
+    (overview,) = (block for block in blocks("The command") if "kvmgen build" in block)
+    commands = set(re.findall(r"^│ (\w+) ", run("--help")[1], re.MULTILINE))
+    assert commands >= {"build", "validate", "init"}
+    assert set(re.findall(r"^kvmgen (\w+)", overview, re.MULTILINE)) == commands
