@@ -20,6 +20,7 @@ from kvmgen.inventory.sources import Sources
 
 CASES = Path(__file__).parent / "cases"
 EXPECT = "expect.txt"
+TOLD = "told.txt"
 WITHOUT = "without.txt"
 _COMMENT = re.compile(r"# (expect|related): (KV\d{3}(?:, KV\d{3})*)")
 
@@ -58,7 +59,7 @@ def told(diagnostics: Iterable[Diagnostic], sources: Sources) -> Iterator[Found]
 
 def copy(case: Path, inventory: Path) -> None:
     """Lay a case's files over an inventory, and take away what the case is without."""
-    shutil.copytree(case, inventory, ignore=shutil.ignore_patterns(EXPECT, WITHOUT), dirs_exist_ok=True)
+    shutil.copytree(case, inventory, ignore=shutil.ignore_patterns(EXPECT, TOLD, WITHOUT), dirs_exist_ok=True)
     if (case / WITHOUT).exists():
         for name in (case / WITHOUT).read_text().split():
             (inventory / name).unlink()

@@ -42,7 +42,7 @@ STRINGS: Mapping[str, str] = MappingProxyType(
         "dots": "..",
         "option": "--flush",
         "half a string": '-m comment --comment "x',
-        "a whole string": '-m comment --comment "x (y) [z] %s *" -j DROP',
+        "a whole string": '-m comment --comment "x (y) [z] %s *" -j ACCEPT',
         "comment": "#x",
         "spaces": " x ",
         "format": "%s%n{0}{x}",
@@ -99,7 +99,8 @@ SEEDS: Mapping[str, Any] = MappingProxyType(
     {
         "site": {"name": "test"},
         "host": {"platform": "el8.6", "ethernets": {"eno1": {}}},
-        "host/firewall/direct/0": {"family": "ipv4", "chain": "FORWARD", "rule": "-j DROP"},
+        "host/firewall/direct/0": {"family": "both", "chain": "FORWARD", "rule": "-i eno1 -j ACCEPT"},
+        "host/firewall/direct/0/rule": "-i eno1 -j ACCEPT",
         "network": {"hosts": {"kvm01": {}}, "forward": "isolated", "bridge": {"name": "virbr1"}},
         "network/dhcp/hosts/0": {"address": "192.0.2.7", "mac": "52:54:00:00:00:07"},
         "network/hosts": {"kvm01": {}},
@@ -111,7 +112,7 @@ SEEDS: Mapping[str, Any] = MappingProxyType(
         "filter/rules/0/else": {"action": "accept", "direction": "in", "priority": 500},
     }
 )
-"""What a mapping holds besides, where the schema's required keys don't make it right."""
+"""What stands somewhere, or beside it in a mapping, where the schema alone wouldn't make it right."""
 
 _KEYS = {"network/hosts": "kvm01"}
 _SAMPLES = ("eno1", "1", "el8", "1 GiB", "192.0.2.1", "192.0.2.0/24", "192.0.2.1-192.0.2.2", "/x", "/dev/x", "1/tcp")

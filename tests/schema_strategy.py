@@ -137,7 +137,7 @@ def _some(draw: st.DrawFn, children: Mapping[str, Strategy], needs: _Needs) -> d
     if needs.wanted:
         chosen |= set(draw(usually(st.sampled_from(needs.wanted), st.just(()))))
     least = max(0, needs.least - len(chosen))
-    more = draw(st.lists(st.sampled_from(list(children)), min_size=least, max_size=least + 3, unique=True))
+    more = draw(st.lists(st.sampled_from(list(children)), min_size=least, max_size=least + 4, unique=True))
     for key in more:
         if needs.allow(key, chosen):
             chosen |= {key, *needs.dependent.get(key, ())}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import sys
+import subprocess
 import time
 from collections.abc import Mapping
 from itertools import pairwise
@@ -169,3 +169,96 @@ def texts(path: Path) -> list[str]:
         return [text for element in _elements(path) for text in (element.text or "", *element.attrib.values())]
     pairs = [re.split(" ?= ?", line, maxsplit=1) for line in path.read_text().split("\n")]
     return [shlex.split(pair[1])[0] if pair[1][:1] in "\"'" else pair[1] for pair in pairs if len(pair) == 2]
+
+
+def test_a_shell_reads_the_same_and_runs_nothing(tmp_path: Path) -> None:
+    """ifcfg files are sourced by root."""
+    written = {name: pair for name, pair in put_everywhere("host", STRINGS).items() if pair[0].way.endswith("ethtool")}
+    output, good = compiled(tmp_path, written)
+    assert good
+    (tmp_path / "empty").mkdir()
+    for name in good:
+        file = output / name / "etc/sysconfig/network-scripts/ifcfg-eno1"
+        script = '. "$0" && printf %s "$ETHTOOL_OPTS"'
+        done = subprocess.run(["bash", "-c", script, file], cwd=tmp_path / "empty", capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == (written[name][1], "")
+    assert tree(tmp_path / "empty") == {}
+
+
+# Files that no editor should have saved.
+
+LAUGHS = "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghi"))
+
+CONTENTS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "1:1: error KV010"),
+    "blank": (b" \n\n", "1:1: error KV010"),
+    "only a comment": (b"# hosts: [kvm1]\n", "1:1: error KV010"),
+    "only a document's start": (b"---\n", "1:1: error KV010"),
+    "a list": (b"- hosts: [kvm1]\n", "1:1: error KV010"),
+    "a word": (b"kvm1\n", "1:1: error KV010"),
+    "tabs": (b"hosts:\n\t- kvm1\n", "2:1: error KV002"),
+    "a tab behind a dash": (b"hosts:\n-\tkvm1\n  - kvm2\n", "error KV0"),
+    "a program": (b"\x7fELF\x02\x01\x01" + bytes(9), "1:1: error KV004"),
+    "a picture": (b"\x89PNG\r\n\x1a\n", "1:1: error KV001"),
+    "every byte": (bytes(range(256)), "error KV001"),
+    "zeros": (bytes(4096), "1:1: error KV004"),
+    "UTF-16": ("hosts: [kvm1]\n".encode("utf-16"), "1:1: error KV001"),
+    "UTF-16 without a mark": ("hosts: [kvm1]\n".encode("utf-16-be"), "1:1: error KV004"),
+    "UTF-32": ("hosts: [kvm1]\n".encode("utf-32"), "1:1: error KV001"),
+    "a byte order mark": (b"\xef\xbb\xbfhosts: [kvm1]\n", "1:1: error KV001"),
+    "Latin-1": ("hosts: [kvm1]\ntitle: Zürich\n".encode("latin-1"), "2:9: error KV001"),
+    "cut within a character": ("title: Zü".encode()[:-1], "1:9: error KV001"),
+    "half of a pair": (b"title: \xed\xa0\x80\n", "1:8: error KV001"),
+    "half of a pair, escaped": (b'title: "\\ud800"\n', "1:11: error KV002"),
+    "too long a way to write a slash": (b"title: \xc0\xaf\n", "1:8: error KV001"),
+    "turned round": ("title: web \u202e10\n".encode(), "1:12: error KV004"),
+    "billion laughs": (LAUGHS.encode(), "1:4: error KV004"),
+    "itself": (b"hosts: &a [*a]\n", "1:8: error KV004"),
+    "an anchor": (b"hosts: &a [kvm1]\n", "1:8: error KV004"),
+    "a merge key": (b"hosts: [kvm1]\n<<: {vcpus: 1}\n", "2:1: error KV004"),
+    "a tag": (b"hosts: !!python/object/apply:os.system [reboot]\n", "1:8: error KV004"),
+    "a binary tag": (b"hosts: [kvm1]\ntitle: !!binary eA==\n", "2:8: error KV004"),
+    "a directive": (b"%YAML 1.1\n---\nhosts: [kvm1]\n", "1:1: error KV004"),
+    "another directive": (b"%TAG ! tag:x,2000:\n---\nhosts: [kvm1]\n", "1:1: error KV004"),
+    "an unknown directive": (b"%x y\n---\nhosts: [kvm1]\n", "error KV0"),
+    "two documents": (b"hosts: [kvm1]\n---\nhosts: [kvm2]\n", "2:1: error KV002"),
+    "a key of many keys": (b"? {hosts: [kvm1]}\n: x\n", "1:3: error KV004"),
+    "deep": (b"hosts: " + b"[" * 100_000, f"1:{MAX_DEPTH + 7}: error KV004"),
+    "deep dashes": (b"- " * 100_000, "error KV004"),
+    "deep mappings": (b"{a: " * 100_000, "error KV004"),
+    "deep questions": (b"? " * 100_000, "error KV004"),
+    "deep blocks": ("".join(f"{' ' * depth}a:\n" for depth in range(200)).encode(), "error KV004"),
+    "a long number": (b"vcpus: " + b"9" * 100_000, "1:8: error KV004"),
+    "a long amount": (b"memory: " + b"9" * 100_000 + b" GiB", "1:9: error KV010"),
+    "a long number in hexadecimal": (b"vcpus: 0x" + b"f" * 100_000, "1:8: error KV004"),
+    "a long exponent": (b"vcpus: 1e" + b"9" * 100_000, "1:8: error KV004"),
+    "a long key": (b"hosts: [kvm1]\n" + b"k" * 1_000_000 + b": 1\n", "error KV0"),
+    "a long key twice": (2 * (b"k" * 900 + b": 1\n"), "2:1: error KV003"),
+    "a long tag": (b"hosts: !" + b"t" * 100_000 + b" x\n", "1:8: error KV004"),
+    "a long word": (b"machine: " + b"1" * 1_000_000 + b"!\n", "1:10: error KV010"),
+    "many keys": ("".join(f"k{number}: 1\n" for number in range(100_000)).encode(), "1:1: error KV011"),
+    "many keys twice": (b"k: 1\n" * 100_000, "2:1: error KV003"),
+    "many items": (b"hosts: [" + b"kvm1, " * 300_000 + b"]", "1:8: error KV010"),
+    "many brackets": (b"hosts: [" + b"[]," * 300_000 + b"]", "1:9: error KV010"),
+}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small site and its output, in the current folder."""
+    write(tmp_path / "inventory", SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert run("build")[0] == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize(("content", "told"), CONTENTS.values(), ids=CONTENTS)
+def test_a_strange_file_is_told_where_it_is_strange(site: Path, content: bytes, told: str) -> None:
+    (site / "inventory/guests/web2.yaml").write_bytes(content)
+    before, start = tree(site / "output"), time.monotonic()
+    code, out, err = run("build")
+    assert (code, out) == (1, "")
+    assert wrong_files(err, Path("inventory")) == {"guests/web2.yaml"}
+    assert told in err.splitlines()[0], err[:2000]
+    assert tree(site / "output") == before
+    assert time.monotonic() - start < 10

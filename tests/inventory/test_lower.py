@@ -169,7 +169,7 @@ def test_rules_for_iptables_switch_bridge_netfilter_on(tmp_path: Path, rules: st
         **{f"hosts/kvm{number}.yaml": HOST for number in (1, 2, 3)},
         "hosts/kvm4.yaml": HOST + "firewall: {bridge-netfilter: false}\n",
         "filters/deep.yaml": "rules: [{filter: deeper}]\n",
-        "filters/deeper.yaml": "rules: [{action: drop, direction: in, udp: {}}]\n",
+        "filters/deeper.yaml": "rules: [{action: drop, direction: inout, udp: {}}]\n",
         "filters/own.yaml": f"rules: {rules}\n",
         "guests/web.yaml": "hosts: [kvm1, kvm2, kvm4]\ninterfaces: {eth0: {bridge: br0, filter: own}}\n",
     }

@@ -32,14 +32,17 @@ AROUND: Mapping[str, str] = MappingProxyType(
             "bridges: {br0: {ports: [eno1]}, br1: {}}\n"
             for name, platform in (("kvm06", "el6"), ("kvm07", "el7"), ("kvm09", "el9.4"))
         },
-        "networks/default.yaml": "hosts: {kvm01: {}, kvm06: {}, kvm07: {}, kvm09: {}}\nforward: nat\n"
-        "bridge: {name: virbr0}\naddresses: [192.168.122.1/24]\ndhcp: {ranges: [192.168.122.100-192.168.122.254]}\n"
-        "portgroups: {gold: {}, closed: {isolated: true}}\n",
+        "networks/default.yaml": "hosts:\n"
+        "  kvm01: {portgroups: {gold: {}, closed: {isolated: true}}}\n"
+        "  kvm06: {}\n  kvm07: {}\n"
+        "  kvm09: {portgroups: {gold: {}, closed: {isolated: true}}}\n"
+        "forward: nat\nbridge: {name: virbr0}\naddresses: [192.168.122.1/24]\n"
+        "dhcp: {ranges: [192.168.122.100-192.168.122.254]}\nportgroups: {gold: {}}\n",
         "networks/lan.yaml": "hosts: {kvm01: {}, kvm06: {}, kvm07: {}, kvm09: {}}\nforward: bridge\n"
         "bridge: {name: br0}\n",
         "filters/web.yaml": "rules:\n"
         "  - {priority: 400, action: accept, direction: in, tcp: {dstportstart: $PORTS}}\n"
-        "  - {priority: 1000, action: drop, direction: in, all: {}}\n",
+        "  - {priority: 1000, action: drop, direction: inout, all: {}}\n",
     }
 )
 """What stands over `tests/cases/base`: hosts of other releases, a bridged network, port groups, a filter, a profile."""
@@ -226,6 +229,7 @@ _FILTER: Mapping[str, Strategy] = {
 KNOWN = Known(
     values={**_COMMON, **_HOST, **_NETWORK, **_GUEST, **_FILTER, "site/profiles/KEY": _one("small", "large")},
     wanted={
+        "site": [("defaults",), ("profiles",), ("defaults", "profiles")],
         "host": [("ethernets", "bridges"), ("ethernets", "bonds"), ("ethernets", "vlans"), ("ethernets", "firewall")],
         "host/bonds/*": [("miimon",), ("miimon", "addresses")],
         "host/bridges/*": [("ports",), ("addresses",), ("ports", "addresses")],
@@ -287,9 +291,15 @@ def _hang_together(data: Files) -> None:
         data.setdefault("ethernets", {}).setdefault(name, {})
 
 
+NOT_BRIDGED = ("forward-dev", "nat", "guest-ipv6", "addresses", "dhcp", "domain", "domain-local-only", "dns", "routes")
+"""What libvirt refuses on a bridge of the host's."""
+
+
 @st.composite
 def _networks(draw: st.DrawFn) -> Files:
     data = draw(documents("network", KNOWN))
+    if data["forward"] == "bridge" and draw(st.booleans()):
+        data = {key: data[key] for key in data if key not in NOT_BRIDGED} | {"bridge": {"name": "br1"}}
     home = min(data["hosts"])
     nic = {"network": "new", **draw(_one({}, {"addresses": ["198.51.100.40/24", "2001:db8:1::40/64"]}))}
     guest = {"hosts": [home], "interfaces": {"eth0": nic}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,9 +13,20 @@ from lxml import etree
 
 from kvmgen.artifact import Defines, Kind
 from kvmgen.diagnostics import Origin
-from kvmgen.model.network import Dhcp, DnsTxt, Forward, Nat, NetworkDns, Portgroup
+from kvmgen.model.network import (
+    Dhcp,
+    DnsForwarder,
+    DnsHost,
+    DnsSrv,
+    DnsTxt,
+    Forward,
+    Nat,
+    NetworkDns,
+    Portgroup,
+    VirtualNetwork,
+)
 from kvmgen.render.network import network_xml, render
-from tests.render.builders import addresses, lease, leases, network, view
+from tests.render.builders import address, addresses, lease, leases, network, view
 from tests.render.shapes import GOLDEN, NETWORKS
 
 HOSTILE_TEXT = st.text(
@@ -46,6 +58,27 @@ def test_artifact() -> None:
     assert artifact.kind is Kind.NETWORK
     assert artifact.sources == (carried.origin, carried.origin.at("hosts", "kvm01"))
     assert artifact.defines == Defines(name="default", uuid=carried.uuid, autostart=False)
+
+
+NAMED = (
+    network(domain="my_lab.example.org"),
+    network(dns=NetworkDns(hosts=(DnsHost(address=address("192.0.2.7"), names=("db", "db_1")),))),
+    network(dns=NetworkDns(txts=(DnsTxt(name="_dmarc.example.org", value="v=DMARC1"),))),
+    network(dns=NetworkDns(forwarders=(DnsForwarder(domain="_msdcs.example.org"),))),
+    network(dns=NetworkDns(srvs=(DnsSrv(service="ldap", protocol="tcp", domain="_msdcs.example.org"),))),
+)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("shape", [network(domain="lab.example.org"), *NAMED])
+def test_what_libvirts_schema_refuses_is_not_validated(shape: VirtualNetwork, tmp_path: Path) -> None:
+    """It has no underscore in a DNS name, unlike libvirtd and dnsmasq."""
+    (artifact,) = render(view(networks=(shape,)))
+    file = tmp_path / "network.xml"
+    file.write_text(artifact.text, encoding="utf-8")
+    done = subprocess.run(["virt-xml-validate", str(file), "network"], check=False, capture_output=True, timeout=30)
+    assert artifact.defines is not None
+    assert artifact.defines.validate is (done.returncode == 0) is (shape not in NAMED)
 
 
 @given(HOSTILE_TEXT)

@@ -1,6 +1,8 @@
 """What the attributes of an nwfilter's rules take, for values that arrive through a variable.
 
-libvirt hands such a value to ebtables or iptables as it is; it judges none itself.
+libvirt hands such a value to ebtables or iptables as it is; it judges none itself. So it means what it means to them,
+which isn't always what the same text means in a rule: ebtables reads an EtherType's digits as hexadecimal, and a leading
+zero makes a number octal.
 """
 
 from __future__ import annotations
@@ -13,7 +15,10 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 _MAC = re.compile(r"([0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}")
 _MAC_WORDS = frozenset(("unicast", "multicast", "broadcast", "bga"))
-_NUMBER = re.compile(r"(0[xX][0-9A-Fa-f]+)|[0-9]+")
+_DECIMAL = re.compile(r"0|[1-9][0-9]*")
+_HEXADECIMAL = re.compile(r"0[xX]([0-9A-Fa-f]+)")
+_HEX_DIGITS = re.compile(r"0[0-9A-Fa-f]+|[0-9A-Fa-f]*[A-Fa-f][0-9A-Fa-f]*|[0-9]")
+"""Digits that nobody means as decimal ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,38 +52,60 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_ipv4_mask(text: str) -> bool:
-    return int(text) <= 32 if text.isdecimal() else _is_ipv4(text)
+    return _is_decimal(text, 32) or _is_ipv4(text)
 
 
 def _is_ipv6_mask(text: str) -> bool:
-    return int(text) <= 128 if text.isdecimal() else _is_ipv6(text)
+    return _is_decimal(text, 128) or _is_ipv6(text)
 
 
-def _number(lowest: int, highest: int) -> Callable[[str], bool]:
+def _is_decimal(text: str, highest: int) -> bool:
+    return _DECIMAL.fullmatch(text) is not None and int(text) <= highest
+
+
+def _decimal(highest: int) -> Callable[[str], bool]:
+    return lambda text: _is_decimal(text, highest)
+
+
+def _decimal_or_name(highest: int) -> Callable[[str], bool]:
+    """A number, or a name that the host's own tables know: nothing here can judge it."""
+    return lambda text: text[:1].isalpha() or _is_decimal(text, highest)
+
+
+def _number(highest: int) -> Callable[[str], bool]:
     """A number, decimal or hexadecimal."""
 
     def fits(text: str) -> bool:
-        found = _NUMBER.fullmatch(text)
-        return found is not None and lowest <= int(text, 16 if found[1] else 10) <= highest
+        found = _HEXADECIMAL.fullmatch(text)
+        return int(found[1], 16) <= highest if found else _is_decimal(text, highest)
 
     return fits
 
 
-def _number_or_name(lowest: int, highest: int) -> Callable[[str], bool]:
-    """A number, or a name that the host's own tables know: nothing here can judge it."""
-    in_range = _number(lowest, highest)
-    return lambda text: text[:1].isalpha() or in_range(text)
+def _number_or_name(highest: int) -> Callable[[str], bool]:
+    fits = _number(highest)
+    return lambda text: text[:1].isalpha() or fits(text)
 
 
-_is_port = _number_or_name(0, 0xFFFF)
+def _is_hexadecimal(text: str, lowest: int) -> bool:
+    found = _HEXADECIMAL.fullmatch(text)
+    digits = found[1] if found else text if _HEX_DIGITS.fullmatch(text) else ""
+    return bool(digits) and lowest <= int(digits, 16) <= 0xFFFF
+
+
+def _is_ethertype(text: str) -> bool:
+    return text[:1].isalpha() or _is_hexadecimal(text, 0x600)
+
+
+def _is_hardware(text: str) -> bool:
+    return text.lower() == "ethernet" or _is_decimal(text, 0xFFFF)
+
+
+_is_port = _number_or_name(0xFFFF)
 
 
 def _is_port_or_range(text: str) -> bool:
     return all(map(_is_port, text.split(":", 1)))
-
-
-def _is_vlan(text: str) -> bool:
-    return text.isdecimal() and int(text) <= 4095
 
 
 _MAC_KIND = Kind("a MAC address", _is_mac)
@@ -87,20 +114,18 @@ _IPV6 = Kind("an IPv6 address", _is_ipv6)
 _IPV4_MASK = Kind("an IPv4 mask", _is_ipv4_mask)
 _IPV6_MASK = Kind("an IPv6 mask", _is_ipv6_mask)
 _PORT = Kind("a port", _is_port_or_range)
-_UINT16 = Kind("a number from 0 to 65535", _number(0, 0xFFFF))
-_UINT32 = Kind("a number from 0 to 4294967295", _number(0, 0xFFFFFFFF))
-_ETHERTYPE = Kind("an EtherType (1536 to 65535, or a name)", _number_or_name(1536, 0xFFFF))
+_ETHERTYPE = Kind("an EtherType, by name or in hexadecimal (0x88cc)", _is_ethertype)
 
 _BY_ATTRIBUTE = {
-    "vlanid": Kind("a VLAN ID in decimal", _is_vlan),
-    "dscp": Kind("a DSCP (0 to 63)", _number(0, 63)),
+    "vlanid": Kind("a VLAN ID in decimal", _decimal(4095)),
+    "dscp": Kind("a DSCP (0 to 63)", _number(63)),
     "protocolid": _ETHERTYPE,
     "encap-protocol": _ETHERTYPE,
-    "protocol": Kind("a protocol (0 to 255, or a name)", _number_or_name(0, 255)),
-    "opcode": Kind("an operation of ARP", _number_or_name(0, 0xFFFF)),
-    "hwtype": _UINT16,
-    "protocoltype": _UINT16,
-    "connlimit-above": _UINT32,
+    "protocol": Kind("a protocol (0 to 255, or a name)", _number_or_name(255)),
+    "opcode": Kind("an operation of ARP, by name or in decimal", _decimal_or_name(0xFFFF)),
+    "hwtype": Kind("a hardware type in decimal", _is_hardware),
+    "protocoltype": Kind("a protocol type in hexadecimal (0x800)", lambda text: _is_hexadecimal(text, 0)),
+    "connlimit-above": Kind("a number from 0 to 4294967295", _number(0xFFFFFFFF)),
 }
 
 

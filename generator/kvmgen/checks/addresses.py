@@ -76,7 +76,7 @@ def _is_of(lease: DhcpHost, holder: Holder) -> bool:
 def _taken(what: str, origin: Origin, other: Holder) -> Diagnostic:
     return Diagnostic(
         rule=ADDRESS_TWICE,
-        message=f"{what} is also {other}'s",
+        message=f"{what} is also {other}'s: each would take the other's packets, now and then",
         hint="Give one of them another address; bridges that aren't connected get different `segment`s.",
         origin=origin,
         related=((other.place, f"{other} has it"),),

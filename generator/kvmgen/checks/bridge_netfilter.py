@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kvmgen.checks._bridged import SWITCHES, is_bridge, off_at
-from kvmgen.checks._iptables import DROPS, Words, written
+from kvmgen.checks._iptables import written
 from kvmgen.checks._sysctl import parts, settings
+from kvmgen.checks._words import DROPS, Words
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.filters import iptables_families
 from kvmgen.model.host import DirectRule, Node

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from kvmgen.checks._iptables import BUILT_IN_CHAINS, DROPS, Option, Place, chains, declared, what_follows, words
+from kvmgen.checks._iptables import BUILT_IN_CHAINS, Place, chains, declared, what_follows
+from kvmgen.checks._words import DROPS, Option, words
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.host import DirectChain, DirectRule, Node
 from kvmgen.model.site import Site

@@ -38,7 +38,8 @@ def macs(site: Site) -> Iterator[Diagnostic]:
     https://docs.kernel.org/networking/bridge.html.
     """
     hint = "Pin another MAC to one of them with `mac`."
-    yield from clashes((*_macs(site), *_leased_elsewhere(site)), MAC_TWICE, "the MAC", hint)
+    so = "bridges send the frames of both to whichever spoke last"
+    yield from clashes((*_macs(site), *_leased_elsewhere(site)), MAC_TWICE, "the MAC", so, hint)
 
 
 def _leased_elsewhere(site: Site) -> Iterator[tuple[Mac, Origin, str]]:
@@ -140,7 +141,8 @@ def uuids(site: Site) -> Iterator[Diagnostic]:
     https://libvirt.org/formatnwfilter.html.
     """
     hint = "Pin another UUID to one of them with `uuid`."
-    yield from clashes(_uuids(site), UUID_TWICE, "the UUID", hint)
+    so = "libvirt takes the second definition for the first's"
+    yield from clashes(_uuids(site), UUID_TWICE, "the UUID", so, hint)
 
 
 def _uuids(site: Site) -> Iterator[Use]:

@@ -70,12 +70,14 @@ def reserved_ends(site: Site) -> Iterator[Diagnostic]:
     Bad::
 
         # networks/default.yaml
-        dhcp: {ranges: [192.168.122.0-192.168.122.99, 192.168.122.100-192.168.122.255]}
+        addresses: [192.168.122.100/24]
+        dhcp: {ranges: [192.168.122.0-192.168.122.99, 192.168.122.101-192.168.122.255]}
 
     Good::
 
         # networks/default.yaml
-        dhcp: {ranges: [192.168.122.2-192.168.122.99, 192.168.122.100-192.168.122.254]}
+        addresses: [192.168.122.100/24, "2001:db8:122::1:1/64"]
+        dhcp: {ranges: [192.168.122.1-192.168.122.99, 192.168.122.101-192.168.122.254, "2001:db8:122::-2001:db8:122::ff"]}
 
     Source: https://libvirt.org/formatnetwork.html#addressing; libvirt 9.0 says "start of range ... is the network
     address" and "end of range ... is the broadcast address".
@@ -112,7 +114,7 @@ def too_wide(site: Site) -> Iterator[Diagnostic]:
 
     Bad::
 
-        # networks/default.yaml
+        # networks/lab.yaml
         addresses: [10.0.0.1/15, "fd00:122::1/64"]
         dhcp:
           ranges:
@@ -121,7 +123,7 @@ def too_wide(site: Site) -> Iterator[Diagnostic]:
 
     Good::
 
-        # networks/default.yaml
+        # networks/lab.yaml
         addresses: [10.0.0.1/15, "fd00:122::1/64"]
         dhcp:
           ranges:
@@ -155,21 +157,21 @@ def two_subnets(site: Site) -> Iterator[Diagnostic]:
 
     Bad::
 
-        # networks/default.yaml
-        addresses: [192.168.122.1/24, 192.168.123.1/24]
+        # networks/lab.yaml
+        addresses: [192.168.130.1/24, 192.168.131.1/24, "fd00:130::1/64", "fd00:131::1/64"]
         dhcp:
           ranges:
-            - 192.168.122.100-192.168.122.254
-            - 192.168.123.100-192.168.123.254
+            - 192.168.130.100-192.168.130.254
+            - 192.168.131.100-192.168.131.254
 
     Good::
 
-        # networks/default.yaml
-        addresses: [192.168.122.1/23]
+        # networks/lab.yaml
+        addresses: [192.168.130.1/23, "fd00:130::1/64", "fd00:131::1/64"]
         dhcp:
           ranges:
-            - 192.168.122.100-192.168.122.254
-            - 192.168.123.100-192.168.123.254
+            - 192.168.130.100-192.168.130.254
+            - 192.168.131.100-192.168.131.254
 
     Source: https://libvirt.org/formatnetwork.html#addressing; libvirt 9.0 says "Multiple IPv4 dhcp sections found".
     """
@@ -211,15 +213,15 @@ def short_prefixes(site: Site) -> Iterator[Diagnostic]:
 
     Bad::
 
-        # networks/default.yaml
-        addresses: [192.168.122.1/24, "fd00:122::1/48"]
-        dhcp: {ranges: [192.168.122.100-192.168.122.254, "fd00:122::100-fd00:122::1ff"]}
+        # networks/lab.yaml
+        addresses: [192.168.130.1/24, "fd00:130::1/48"]
+        dhcp: {ranges: [192.168.130.100-192.168.130.254, "fd00:130::100-fd00:130::1ff"]}
 
     Good::
 
-        # networks/default.yaml
-        addresses: [192.168.122.1/24, "fd00:122::1/64"]
-        dhcp: {ranges: [192.168.122.100-192.168.122.254, "fd00:122::100-fd00:122::1ff"]}
+        # networks/lab.yaml
+        addresses: [192.168.130.1/24, "fd00:130::1/64"]
+        dhcp: {ranges: [192.168.130.100-192.168.130.254, "fd00:130::100-fd00:130::1ff"]}
 
     Source: `--dhcp-range` in https://thekelleys.org.uk/dnsmasq/docs/dnsmasq-man.html; dnsmasq 2.90 says "prefix length
     must be at least 64".

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from kvmgen.checks._iptables import BUILT_IN_CHAINS, Option, Place, Words, declared, what_follows, written
+from kvmgen.checks._iptables import BUILT_IN_CHAINS, Place, declared, what_follows, written
+from kvmgen.checks._words import Option, Words
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.host import DirectRule, Node
 from kvmgen.model.site import Site

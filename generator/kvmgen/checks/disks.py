@@ -295,7 +295,8 @@ def serials(site: Site) -> Iterator[Diagnostic]:
     for guest in site.guests.values():
         if len(guest.disks) > 1:
             hint = "Give every disk a number of its own, or leave them out."
-            yield from clashes(_serials(guest), SERIAL_TWICE, "the serial number", hint)
+            so = "the guest can't tell them apart by it"
+            yield from clashes(_serials(guest), SERIAL_TWICE, "the serial number", so, hint)
 
 
 def _serials(guest: Guest) -> Iterator[tuple[Hashable, Origin, str]]:
@@ -328,7 +329,8 @@ def boot_order(site: Site) -> Iterator[Diagnostic]:
     """
     hint = "Count the devices from 1, disks and NICs together."
     for guest in site.guests.values():
-        yield from clashes(_boot_places(guest), BOOT_ORDER_TWICE, "the boot order", hint)
+        so = "libvirt refuses the guest"
+        yield from clashes(_boot_places(guest), BOOT_ORDER_TWICE, "the boot order", so, hint)
 
 
 def _boot_places(guest: Guest) -> Iterator[tuple[Hashable, Origin, str]]:

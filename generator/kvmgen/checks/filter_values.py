@@ -119,7 +119,10 @@ def reversed_ranges(site: Site) -> Iterator[Diagnostic]:
 def _value(name: str, text: str) -> int | None:
     if not name.startswith(("srcip", "dstip")):
         return number(text)
-    return None if text.startswith("$") else int(ip_address(text))
+    try:
+        return int(ip_address(text))
+    except ValueError:  # a variable
+        return None
 
 
 def _reversed(rule: FilterRule, match: Match, start: str, end: str, said: Mapping[str, str]) -> Diagnostic:

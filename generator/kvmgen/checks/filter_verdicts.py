@@ -27,7 +27,7 @@ from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.filters import FilterRule
 from kvmgen.model.site import Site
 
-HOLDS_BOTH = Rule(code="KV508", title="Dropping one direction and meaning one")
+HOLDS_BOTH = Rule(code="KV508", title="Drops of one direction that hold both")
 NO_ANSWERS = Rule(code="KV509", title="Accepting connections without their answers")
 NOT_RELATED = Rule(code="KV510", title="Connection states without RELATED", severity=Severity.WARNING)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from kvmgen.checks._bridged import with_guests
-from kvmgen.checks._iptables import BUILT_IN_CHAINS, DROPS, Option, Place, Words, chains, words
+from kvmgen.checks._iptables import BUILT_IN_CHAINS, Place, chains
 from kvmgen.checks._sysctl import is_on, settings
+from kvmgen.checks._words import DROPS, Option, Words, words
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.model.host import DirectRule, Firewall, Host, Node
 from kvmgen.model.site import Site

@@ -62,7 +62,8 @@ def devices(site: Site) -> Iterator[Diagnostic]:
 def nat_ports(site: Site) -> Iterator[Diagnostic]:
     """libvirt refuses a network whose range of source ports is reversed or goes beyond 65535.
 
-    Port 0 gets past `net-define` without validation only; it is nobody's port.
+    A range of one port is defined, and the network doesn't start. Port 0 gets past `net-define` without validation
+    only; it is nobody's port.
 
     Bad::
 
@@ -75,20 +76,26 @@ def nat_ports(site: Site) -> Iterator[Diagnostic]:
         nat: {ports: 1024-65535}
 
     Source: https://libvirt.org/formatnetwork.html#connectivity; libvirt 9.0 says "Missing or invalid 'end' attribute in
-    <port> in <nat>".
+    <port> in <nat>", and of one port "Invalid port range".
     """
     for network in site.carried():
         if network.nat is None or network.nat.ports is None:
             continue
         first, last = network.nat.ports
-        if not 1 <= first <= last <= 65535:
-            wrong = f"{last} comes before {first}" if last < first else "ports are 1 to 65535"
+        if not 1 <= first < last <= 65535:
+            wrong = _wrong_ports(first, last)
             yield Diagnostic(
                 rule=NAT_PORTS,
-                message=f"{first}-{last} is no range of ports: {wrong}; libvirt refuses the network",
-                hint="Write the lower port first, for example 1024-65535.",
+                message=f"{first}-{last} is no range of ports: {wrong}",
+                hint="Write two ports, the lower one first: 1024-65535.",
                 origin=network.at("nat", "ports"),
             )
+
+
+def _wrong_ports(first: int, last: int) -> str:
+    if first == last:
+        return "libvirt starts no network with a single one"
+    return f"{last} comes before {first}" if last < first else "they are 1 to 65535"
 
 
 def nat_addresses(site: Site) -> Iterator[Diagnostic]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kvmgen.checks._bridged import filtered
-from kvmgen.checks._iptables import DROPS, Words, chains, words, written
+from kvmgen.checks._iptables import chains, written
+from kvmgen.checks._words import DROPS, Words, words
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.host import Bridge, DirectRule, Host
 from kvmgen.model.network import Forward, VirtualNetwork

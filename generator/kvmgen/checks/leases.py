@@ -177,7 +177,7 @@ def wrongly_known(site: Site) -> Iterator[Diagnostic]:
         dhcp:
           hosts:
             - {mac: "52:54:00:00:01:01", id: "00:03:00:01:52:54:00:00:01:01", address: 192.168.122.20}
-            - {address: "fd00:122::20"}
+            - {address: "2001:db8:122::20"}
 
     Good::
 
@@ -185,7 +185,7 @@ def wrongly_known(site: Site) -> Iterator[Diagnostic]:
         dhcp:
           hosts:
             - {mac: "52:54:00:00:01:01", address: 192.168.122.20}
-            - {id: "00:03:00:01:52:54:00:00:01:01", address: "fd00:122::20"}
+            - {id: "00:03:00:01:52:54:00:00:01:01", address: "2001:db8:122::20"}
 
     Source: https://libvirt.org/formatnetwork.html#addressing; libvirt 9.0 says "Static host definition in IPv6 network
     must have id or name attribute".
@@ -279,21 +279,21 @@ def not_served(site: Site) -> Iterator[Diagnostic]:
 
     Bad::
 
-        # networks/default.yaml
-        addresses: [192.168.122.1/24, "fd00:122::1/64"]
-        dhcp: {ranges: [192.168.122.100-192.168.122.254]}
+        # networks/lab.yaml
+        addresses: [192.168.130.1/24, "fd00:130::1/64"]
+        dhcp: {ranges: [192.168.130.100-192.168.130.254]}
 
-        # guests/web01.yaml
-        eth0: {network: default, dhcp4: true, dhcp6: true}
+        # guests/web02.yaml
+        eth0: {network: lab, dhcp4: true, dhcp6: true}
 
     Good::
 
-        # networks/default.yaml
-        addresses: [192.168.122.1/24, "fd00:122::1/64"]
-        dhcp: {ranges: [192.168.122.100-192.168.122.254, "fd00:122::100-fd00:122::1ff"]}
+        # networks/lab.yaml
+        addresses: [192.168.130.1/24, "fd00:130::1/64"]
+        dhcp: {ranges: [192.168.130.100-192.168.130.254, "fd00:130::100-fd00:130::1ff"]}
 
-        # guests/web01.yaml
-        eth0: {network: default, dhcp4: true, dhcp6: true}
+        # guests/web02.yaml
+        eth0: {network: lab, dhcp4: true, dhcp6: true}
 
     Source: https://libvirt.org/formatnetwork.html#addressing.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kvmgen.checks._iptables import DROPS, Words, chains, words
+from kvmgen.checks._iptables import chains
+from kvmgen.checks._words import DROPS, Words, words
 from kvmgen.checks.zones import administrators_zone
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.host import DirectRule, Host, Zone

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 
-from kvmgen.checks._iptables import Words, written
+from kvmgen.checks._iptables import written
+from kvmgen.checks._words import Words
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.host import Host
 from kvmgen.model.network import Forward, VirtualNetwork

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
 
-from kvmgen.checks._iptables import Option, what_follows, written
+from kvmgen.checks._iptables import what_follows, written
+from kvmgen.checks._words import Option
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.host import DirectRule, Host, Node
 from kvmgen.model.site import Site

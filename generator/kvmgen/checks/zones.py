@@ -6,7 +6,8 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from kvmgen.checks._bridged import with_guests
-from kvmgen.checks._iptables import chains, words
+from kvmgen.checks._iptables import chains
+from kvmgen.checks._words import words
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.host import BUILT_IN_ZONES, Bridge, Host, Node, Zone
 from kvmgen.model.site import Site

@@ -76,9 +76,14 @@ def _resolve(schema: Any) -> Any:
 def _fast_validator(kind: str) -> Any:
     import jsonschema_rs
 
-    names = (*KINDS, "common")
-    registry = jsonschema_rs.Registry([(_uri(name), load(name)) for name in names])
-    return jsonschema_rs.Draft202012Validator({"$ref": _uri(kind)}, registry=registry)
+    return jsonschema_rs.Draft202012Validator({"$ref": _uri(kind)}, registry=_registry())
+
+
+@cache
+def _registry() -> Any:
+    import jsonschema_rs
+
+    return jsonschema_rs.Registry([(_uri(name), load(name)) for name in (*KINDS, "common")])
 
 
 def _uri(name: str) -> str:
@@ -215,7 +220,12 @@ def _complaint(error: ValidationError) -> str:  # noqa: PLR0911 - a table
             return f"is {value}, which isn't of the form wanted here"
 
 
+_TYPOGRAPHIC = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb\u300c\u300d")
+
+
 def _hint(error: ValidationError) -> str:
+    if isinstance(error.instance, str) and _TYPOGRAPHIC.intersection(error.instance):
+        return "Typographic quotes don't quote, they are part of the value: write plain ones."
     schema = error.schema if isinstance(error.schema, dict) else {}
     examples = schema.get("examples", [])
     example = f" For example: {json.dumps(examples[0])}." if examples else ""

@@ -34,8 +34,22 @@ def render(view: HostView) -> Iterator[Artifact]:
             text=network_xml(network),
             kind=Kind.NETWORK,
             sources=(network.origin, network.origin.at("hosts", network.host), *network.named_from),
-            defines=Defines(name=network.libvirt_name, uuid=network.uuid, autostart=network.autostart),
+            defines=Defines(
+                name=network.libvirt_name,
+                uuid=network.uuid,
+                autostart=network.autostart,
+                validate=_is_in_schema(network),
+            ),
         )
+
+
+def _is_in_schema(network: VirtualNetwork) -> bool:
+    """Whether libvirt's own schema allows the names: it knows no underscore, which dnsmasq and libvirtd take."""
+    dns = network.dns
+    names = [network.domain, *(forwarder.domain for forwarder in dns.forwarders), *(srv.domain for srv in dns.srvs)]
+    names += [txt.name for txt in dns.txts]
+    names += [name for host in dns.hosts for name in host.names]
+    return not any("_" in name for name in names if name is not None)
 
 
 def network_xml(network: VirtualNetwork) -> str:

@@ -1,0 +1,310 @@
+"""Programs that read generated files, asked about many at a time: each judge yields what its program refuses.
+
+A file that several documents compile to is judged once.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+from kvmgen.artifact import Artifact, Kind
+from kvmgen.model.host import Node
+from kvmgen.model.site import HostView
+from kvmgen.render._ifcfg_keys import Machine, keys
+from kvmgen.render.ifcfg import FOLDER as NETWORK_SCRIPTS
+from tests.lab.domain import as_testable
+from tests.lab.host import LabHost
+from tests.real.harvest import Sample
+
+BATCH = "/run/lab/batch"
+"""A folder of the laboratory's host for files that wait for their reader."""
+
+LONG = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A file, or several, that a consumer reads at once, and the document that made it."""
+
+    sample: Sample
+    view: HostView
+    artifact: Artifact
+
+    @property
+    def node(self) -> Node:
+        """The machine whose file it is: the host, or the inside of a guest."""
+        folder, _, rest = self.artifact.path.partition("/")
+        inside = self.sample.site.guests[rest.split("/")[0]].inside if folder == "guests" else self.view.host
+        assert inside is not None
+        return inside
+
+    @property
+    def path(self) -> str:
+        """The file's path on its machine."""
+        folder, _, rest = self.artifact.path.partition("/")
+        return rest.partition("/")[2] if folder == "guests" else self.artifact.path
+
+    @property
+    def name(self) -> str:
+        """The name of the libvirt object."""
+        assert self.artifact.defines is not None
+        return self.artifact.defines.name
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What a consumer says of a file that kvmgen wrote."""
+
+    item: Item
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.said.strip()}\n  {self.item.artifact.path} of {self.item.sample}"
+
+
+def items(samples: Iterable[Sample], wanted: Callable[[Item], bool]) -> list[Item]:
+    """The different files that a consumer reads."""
+    found: dict[str, Item] = {}
+    for sample in samples:
+        for view, artifact in sample.artifacts:
+            item = Item(sample, view, artifact)
+            if wanted(item):
+                found.setdefault(artifact.text, item)
+    return list(found.values())
+
+
+def of_kind(kind: Kind) -> Callable[[Item], bool]:
+    return lambda item: item.artifact.kind is kind
+
+
+def below(*paths: str) -> Callable[[Item], bool]:
+    return lambda item: item.path.startswith(paths)
+
+
+def grouped(refusals: Iterable[Refusal]) -> str:
+    """Refusals by what was said, names and numbers left out: how many there are, and the shortest document of each."""
+    groups: defaultdict[str, list[Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        groups[re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*|\d+", "_", refusal.said)].append(refusal)
+    ordered = sorted(groups.values(), key=len, reverse=True)
+    return "\n\n".join(f"{len(group)} x {min(group, key=lambda one: len(str(one.item.sample)))}" for group in ordered)
+
+
+# -- libvirt -----------------------------------------------------------------------------------------------------------
+
+_DEFINE = {Kind.NETWORK: "net-define", Kind.NWFILTER: "nwfilter-define", Kind.DOMAIN: "define"}
+_UNDEFINE = {Kind.NETWORK: "net-undefine", Kind.NWFILTER: "nwfilter-undefine", Kind.DOMAIN: "undefine"}
+_QUIET = -1
+
+
+def define(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Define each object under validation, and take it away again."""
+    script = []
+    for number, item in enumerate(found):
+        path = _put(lab, f"{number}.xml", _text(item))
+        script += [(number, _define(item, path)), (_QUIET, f"{_UNDEFINE[item.artifact.kind]} {item.name}")]
+    yield from _refused(found, _virsh(lab, script))
+
+
+def start_networks(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Define and start each network, with its dnsmasq."""
+    script = []
+    for number, item in enumerate(found):
+        script += [(number, _define(item, _put(lab, f"{number}.xml", _text(item)))), (number, f"net-start {item.name}")]
+        script += [(_QUIET, f"{command} {item.name}") for command in ("net-destroy", "net-undefine")]
+    yield from _refused(found, _virsh(lab, script))
+
+
+def instantiate_filters(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Bind what each domain's interfaces refer to, with all that it includes, to taps, as a guest's start does."""
+    script = []
+    for number, item in enumerate(found):
+        filters = [artifact for _, artifact in item.sample.of_kind(Kind.NWFILTER)]
+        for index, artifact in enumerate(filters):
+            path = _put(lab, f"{number}-{index}.xml", artifact.text)
+            script.append((number, _define(replace(item, artifact=artifact), path)))
+        for index, interface in enumerate(ElementTree.fromstring(item.artifact.text).iterfind("devices/interface")):
+            binding = _binding(interface, f"tap{index}")
+            if binding:
+                script.append((number, f"nwfilter-binding-create {_put(lab, f'{number}-b{index}.xml', binding)}"))
+                script.append((_QUIET, f"nwfilter-binding-delete tap{index}"))
+        names = [artifact.defines.name for artifact in reversed(filters) if artifact.defines]
+        script += [(_QUIET, f"nwfilter-undefine {name}") for name in names]
+    yield from _refused(found, _virsh(lab, script))
+
+
+def _binding(interface: ElementTree.Element, tap: str) -> str | None:
+    reference, mac = interface.find("filterref"), interface.find("mac")
+    if reference is None or mac is None:
+        return None
+    binding = ElementTree.fromstring(
+        "<filterbinding><owner><name>new</name><uuid>11111111-1111-1111-1111-111111111111</uuid></owner>"
+        f"<portdev name='{tap}'/></filterbinding>"
+    )
+    binding += [mac, reference]
+    return ElementTree.tostring(binding, encoding="unicode")
+
+
+def _text(item: Item) -> str:
+    return as_testable(item.artifact.text) if item.artifact.kind is Kind.DOMAIN else item.artifact.text
+
+
+def _define(item: Item, path: str) -> str:
+    assert item.artifact.defines is not None
+    return f"{_DEFINE[item.artifact.kind]} {path}" + " --validate" * item.artifact.defines.validate
+
+
+def _virsh(lab: LabHost, script: Sequence[tuple[int, str]]) -> dict[int, str]:
+    """Run numbered commands in one virsh; what it said of those that failed, by number."""
+    lines = [line for number, command in script for line in (f"echo --err MARK {number}", command)]
+    text = "".join(f"{line}\n" for line in lines)
+    done = lab.run("virsh", "--quiet", "--connect", "qemu:///system", input=text, check=False, timeout=LONG)
+    parts = re.split(r"^error: MARK (-?\d+)\n", done.stderr, flags=re.MULTILINE)
+    assert (parts[0].strip(), len(parts)) == ("", 2 * len(script) + 1), "virsh did all of it"
+    said: defaultdict[int, str] = defaultdict(str)
+    for number, words in zip(parts[1::2], parts[2::2], strict=True):
+        said[int(number)] += words
+    return said
+
+
+def _refused(found: Sequence[Item], said: Mapping[int, str]) -> Iterator[Refusal]:
+    yield from (Refusal(item, said[number]) for number, item in enumerate(found) if said.get(number, "").strip())
+
+
+def _put(lab: LabHost, name: str, text: str) -> str:
+    file = lab.file(f"{BATCH}/{name}")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return f"{BATCH}/{name}"
+
+
+# -- shells ------------------------------------------------------------------------------------------------------------
+
+_SOURCE = """
+for file; do
+    ( exec 2>"$file.err" >"$file.out"; set -a; . "$file"; exec /usr/bin/env -0 )
+done
+"""
+_ALWAYS_SET = {"PWD", "OLDPWD", "SHLVL", "_", "file"}
+
+
+def source(shell: Sequence[str], found: Sequence[Item], folder: Path) -> Iterator[Refusal]:
+    """Let one shell source each file in an empty folder; it must say nothing, and set what is meant."""
+    empty = folder / "empty"
+    empty.mkdir()
+    files = [folder / str(number) for number in range(len(found))]
+    for item, file in zip(found, files, strict=True):
+        file.write_text(item.artifact.text)
+    command = ["env", "-i", *shell, "-c", _SOURCE, "sh", *map(str, files)]
+    subprocess.run(command, cwd=empty, check=True, timeout=LONG)
+    assert list(empty.iterdir()) == []
+    for item, file in zip(found, files, strict=True):
+        said, printed = file.with_suffix(".err").read_text(), file.with_suffix(".out").read_text()
+        pairs = (entry.split("=", 1) for entry in printed.split("\0") if entry)
+        set_ = {name: value for name, value in pairs if name not in _ALWAYS_SET}
+        if said or set_ != _meant(item):
+            yield Refusal(item, f"{said}{set_} instead of {_meant(item)}")
+
+
+def _meant(item: Item) -> dict[str, str]:
+    node, name = item.node, item.path.rpartition("/")[2]
+    machine = Machine.of(node)
+    if name == "network":
+        more = {"IPV6FORWARDING": "yes"} if machine.forwards_ipv6 else {}
+        return {"NETWORKING": "yes", "NETWORKING_IPV6": "yes", **more, "HOSTNAME": node.hostname}
+    return next(dict(keys(link, machine)) for link in node.links if name == f"ifcfg-{link.name}")
+
+
+# -- the kernel's settings and routes ----------------------------------------------------------------------------------
+
+
+def read_settings(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Let systemd-sysctl read each file: it complains of no line, and tries to set each key that is meant.
+
+    In a network of its own; the other kernel settings are read-only there.
+    """
+    for number, item in enumerate(found):
+        path = _put(lab, f"{number}.conf", item.artifact.text)
+        command = ("env", "SYSTEMD_LOG_LEVEL=debug", "SYSTEMD_LOG_TARGET=console", "/lib/systemd/systemd-sysctl", path)
+        said = lab.run("unshare", "--net", "--ipc", *command, check=False).stderr
+        complaints = [line for line in said.splitlines() if re.match(rf"{re.escape(path)}:\d+:", line)]
+        missing = [f"{key} isn't set" for key, value in _settings(item) if not _tries(said, key, value)]
+        if complaints or missing:
+            yield Refusal(item, "\n".join([*complaints, *missing]))
+
+
+def _settings(item: Item) -> Iterator[tuple[str, str]]:
+    """The plain keys that are meant, as paths; patterns fit what is there."""
+    for setting in item.node.sysctl:
+        if f"\n{setting.key} = " in item.artifact.text and "*" not in setting.key:
+            separators = [char for char in setting.key if char in "./"]
+            way = setting.key.translate(str.maketrans("./", "/.")) if separators[0] == "." else setting.key
+            yield way, setting.value
+
+
+def _tries(said: str, key: str, value: str) -> bool:
+    return f"Setting '{key}' to '{value.strip()}'" in said or f"Overwriting earlier assignment of {key}" in said
+
+
+# -- packet filters ----------------------------------------------------------------------------------------------------
+
+_RESTORE = 'for file; do "$0" --test "$file" >"$file.err" 2>&1; done'
+_FAMILIES = {"ipv4": "iptables", "ipv6": "ip6tables"}
+
+
+def restore(lab: LabHost, program: str, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Let iptables-restore or ip6tables-restore test each file of el6."""
+    yield from _restored(lab, program, found, [item.artifact.text for item in found])
+
+
+def direct_rules(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Let iptables-restore test the rules of each direct.xml, split into words as firewalld splits them."""
+    for family, program in _FAMILIES.items():
+        yield from _restored(lab, program, found, [_as_tables(item.artifact.text, family) for item in found])
+
+
+def _restored(lab: LabHost, program: str, found: Sequence[Item], texts: Sequence[str]) -> Iterator[Refusal]:
+    paths = [_put(lab, f"{number}.rules", text) for number, text in enumerate(texts)]
+    lab.run("unshare", "--net", "sh", "-c", _RESTORE, f"{program}-restore", *paths, check=False, timeout=LONG)
+    for item, path in zip(found, paths, strict=True):
+        said = lab.file(f"{path}.err").read_text()
+        if said:
+            yield Refusal(item, said)
+
+
+def _as_tables(direct: str, family: str) -> str:
+    tables: defaultdict[str, list[str]] = defaultdict(list)
+    for element in ElementTree.fromstring(direct):
+        if element.get("ipv") == family:
+            chain = element.get("chain", "")
+            line = f":{chain} - [0:0]"
+            if element.tag == "rule":
+                words = (f'"{word}"' if " " in word else word for word in shlex.split(element.text or ""))
+                line = f"-A {chain} {' '.join(words)}"
+            tables[element.get("table", "")].append(line)
+    return "".join("\n".join([f"*{table}", *lines, "COMMIT\n"]) for table, lines in tables.items())
+
+
+def check_config(found: Sequence[tuple[Item, Mapping[str, str]]], folder: Path) -> Iterator[Refusal]:
+    """Let firewalld check each configuration: a file that is new in it, and all files below etc/firewalld."""
+    with ThreadPoolExecutor(2) as pool:
+        said = pool.map(lambda pair: _check_config(folder / str(pair[0]), pair[1][1]), enumerate(found))
+    yield from (Refusal(item, words) for (item, _), words in zip(found, said, strict=True) if words)
+
+
+def _check_config(folder: Path, texts: Mapping[str, str]) -> str:
+    for path, text in texts.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    command = ("firewall-offline-cmd", f"--system-config={folder / 'etc/firewalld'}", "--check-config")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return "" if done.returncode == 0 and not done.stdout.strip() else done.stdout + done.stderr
