@@ -1,8 +1,8 @@
 """What the attributes of an nwfilter's rules take, for values that arrive through a variable.
 
 libvirt hands such a value to ebtables or iptables as it is; it judges none itself. So it means what it means to them,
-which isn't always what the same text means in a rule: ebtables reads an EtherType's digits as hexadecimal, and a leading
-zero makes a number octal.
+which isn't always what the same text means in a rule: ebtables reads an EtherType's digits as hexadecimal, and a
+leading zero makes a number octal.
 """
 
 from __future__ import annotations

@@ -57,8 +57,6 @@ def refusal(rule: str) -> str | None:
     read = words(rule)
     if read.unreadable:
         return read.unreadable
-    if not read.options:
-        return "it is empty"
     problems = (_option_problem(option, read) for option in read.options)
     return next((problem for problem in problems if problem), None) or _whole_problem(read)
 
@@ -84,6 +82,8 @@ def _port_problem(option: Option, read: Words) -> str | None:
     for part in re.split(",", option.value):
         ends = [int(end) if end else None for end in part.split(":") if end.isdigit() or not end]
         known = [end for end in ends if end is not None]
+        if option.name.endswith("ports") and None in ends:
+            return f"the range {part!r} lacks an end, which multiport wants"
         if any(end > 65535 for end in known):
             return f"{part!r} is no port"
         if len(known) == 2 and known[0] > known[1]:

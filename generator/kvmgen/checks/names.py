@@ -72,7 +72,8 @@ def network_names(site: Site) -> Iterator[Diagnostic]:
             other = first.setdefault(network.libvirt_name, network.name)
             if other != network.name:
                 message = (
-                    f"libvirt on {host} would know both {other!r} and {network.name!r} as {network.libvirt_name!r}"
+                    f"libvirt on {host} would know both {other!r} and {network.name!r} as {network.libvirt_name!r}: "
+                    "it refuses the second"
                 )
                 yield Diagnostic(
                     rule=NETWORK_NAME_TWICE,
@@ -110,7 +111,7 @@ def bridges(site: Site) -> Iterator[Diagnostic]:
             origin = network.at("bridge", "name")
             if network.bridge in taken:
                 other, whose = taken[network.bridge]
-                message = f"the bridge {network.bridge!r} of network {network.name!r} is also {whose}"
+                message = f"the bridge {network.bridge!r} of network {network.name!r} is also {whose}: it won't start"
                 yield Diagnostic(
                     rule=BRIDGE_TWICE,
                     message=message,

@@ -18,7 +18,9 @@ def wrong_kinds(site: Site) -> Iterator[Diagnostic]:
     """A parameter's value is handed to ebtables or iptables as it stands: a wrong one keeps the guest from starting.
 
     libvirt defines filter and guest without a word; the kernel's tools refuse the rule when the guest starts. What an
-    attribute takes follows from the rule: an address of the rule's IP version, a MAC, a mask, a port up to 65535.
+    attribute takes follows from the rule: an address of the rule's IP version, a MAC, a mask, a port up to 65535. Some
+    values are taken for others: plain digits of an EtherType for hexadecimal ones, a number with a leading zero for an
+    octal one.
 
     Bad::
 
@@ -73,7 +75,8 @@ def _wrong_values(
             if not kind.fits(value):
                 yield Diagnostic(
                     rule=WRONG_KIND,
-                    message=f"{name} is {value}, and a rule reads it as {kind.what}: the guest doesn't start",
+                    message=f"{name} is {value}, and a rule reads it as {kind.what}: the guest doesn't start, or "
+                    "the rule fits something else",
                     hint="Correct the value, or let the rule read another variable.",
                     origin=place(index),
                     related=_rule(reading, attribute, f"{attribute} of {reading.protocol} takes {kind.what}"),

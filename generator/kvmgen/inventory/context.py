@@ -68,8 +68,11 @@ class Context:
             Diagnostic(rule=rule, message=message, hint=hint, origin=origin, related=related, on_key=on_key)
         )
 
-    def no_reference(self, origin: Origin, what: str, name: str, known: Iterable[str]) -> None:
-        """Note a name that leads nowhere, with the names that would; not for a file whose own errors are told."""
+    def no_reference(self, origin: Origin, what: str, name: str, known: Iterable[str], so: str = "") -> None:
+        """Note a name that leads nowhere, with the names that would; not for a file whose own errors are told.
+
+        ``so`` is what follows from it.
+        """
         if name in self.broken:
             return
         import difflib
@@ -78,7 +81,7 @@ class Context:
         near = difflib.get_close_matches(name, names, n=1)
         listed = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         hint = f"Did you mean {near[0]!r}?" if near else f"There is: {listed}." if names else "There is none yet."
-        self.error(NO_REFERENCE, origin, f"there is no {what} {name!r}", hint)
+        self.error(NO_REFERENCE, origin, f"there is no {what} {name!r}" + (f": {so}" if so else ""), hint)
 
     def full_name(self, name: str, data: Data) -> str:
         """The full host name of a host or guest."""

@@ -68,7 +68,9 @@ def _filters(context: Context, documents: Documents) -> dict[str, Filter]:
     for name, document in sorted({**documents.filters, **own}.items()):
         if name in documents.filters and (name in own or name in BUILT_IN_FILTERS):
             whose = "kvmgen's" if name in own else "libvirt's"
-            message = f"the filter {name!r} is {whose} own"
+            message = (
+                f"the filter {name!r} is {whose} own: every host has it already, under a UUID that isn't this one's"
+            )
             hint = "Choose another name, and include that filter in yours: `- filter: NAME` among its rules."
             context.error(NAME_TWICE, documents.filters[name].origin, message, hint)
         uuid = context.uuid(document.data, "filter", name)
@@ -77,7 +79,8 @@ def _filters(context: Context, documents: Documents) -> dict[str, Filter]:
         for entry in filter_.entries:
             if isinstance(entry, FilterInclude) and entry.filter not in filters.keys() | BUILT_IN_FILTERS:
                 known = filters.keys() | BUILT_IN_FILTERS
-                context.no_reference(entry.origin.at("filter"), "filter", entry.filter, known)
+                so = "libvirt would take that, and start no guest with it"
+                context.no_reference(entry.origin.at("filter"), "filter", entry.filter, known, so)
     return filters
 
 

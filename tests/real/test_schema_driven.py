@@ -1,0 +1,156 @@
+"""Documents drawn from the schemas: what validates is refused with a code, or compiles to files that are accepted.
+
+`KVMGEN_EXAMPLES=2000 KVMGEN_SEED=7 pytest tests/real/test_schema_driven.py` looks further than the sample here does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from kvmgen.artifact import Kind
+from kvmgen.inventory import schema
+from tests.fuzz.judge import injections
+from tests.lab.host import LabHost
+from tests.real import consumers
+from tests.real.consumers import Item, Refusal, below, grouped, items, of_kind
+from tests.real.driven_site import KNOWN, SUBJECTS
+from tests.real.harvest import EXAMPLES, Sample, harvest
+from tests.render.shell import SHELLS
+from tests.schema_strategy import ways
+
+pytestmark = pytest.mark.real
+
+LEAST_SHARE = 0.15
+"""How many of a subject's documents must compile, for its consumers to have something to judge."""
+
+LEAST_CODES = 3
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[LabHost]:
+    """A host with libvirtd, kvmgen's own filters, and the links that the documents name."""
+    with LabHost() as host:
+        host.start_libvirtd()
+        for link in ("br0", "br1", "eno1", "eno2", "tap0", "tap1", "tap2", "tap3"):
+            host.add_bridge(link)
+        yield host
+
+
+def samples() -> Iterator[Sample]:
+    """All documents that compiled."""
+    for name in SUBJECTS:
+        yield from harvest(name).samples
+
+
+def some(found: Sequence[Item], share: float) -> Sequence[Item]:
+    """The first of the items, for a consumer that takes long: as many as ``share`` of the examples of a subject."""
+    return found[: int(share * EXAMPLES)]
+
+
+def hold(refusals: Iterable[Refusal]) -> None:
+    """Fail with what was refused."""
+    told = grouped(refusals)
+    assert not told, told
+
+
+def test_what_is_known_is_in_the_schemas() -> None:
+    there = {way for kind in schema.KINDS for way in ways(kind)}
+    assert set(KNOWN.values) <= there
+    assert set(KNOWN.wanted) <= there
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_documents_compile_or_are_refused(name: str) -> None:
+    """Each in words, with a place; and of both there are enough for the rest of this module to mean something."""
+    found = harvest(name)
+    assert found.share >= LEAST_SHARE
+    assert found.refused > 0
+    assert len(found.codes) >= LEAST_CODES
+
+
+def test_nothing_of_a_value_becomes_structure() -> None:
+    found = items(samples(), lambda _: True)
+    assert len(found) > EXAMPLES
+    hold(Refusal(item, said) for item in found for said in injections(item.artifact))
+
+
+# -- libvirt -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "share"), [(Kind.NETWORK, 0.2), (Kind.NWFILTER, 0.2), (Kind.DOMAIN, 1.0)])
+def test_libvirt_defines(lab: LabHost, kind: Kind, share: float) -> None:
+    """Under validation: its schemas and its parsers."""
+    found = items(samples(), of_kind(kind))
+    assert len(found) > share * EXAMPLES
+    hold(consumers.define(lab, found))
+
+
+def test_networks_start(lab: LabHost) -> None:
+    found = [item for item in items(samples(), of_kind(Kind.NETWORK)) if item.artifact.text.count("zone=") == 0]
+    assert len(found) > 0.1 * EXAMPLES
+    hold(consumers.start_networks(lab, some(found, 0.2)))
+
+
+def test_filters_are_instantiated(lab: LabHost) -> None:
+    found = [item for item in items(samples(), of_kind(Kind.DOMAIN)) if item.sample.subject == "filter"]
+    assert len(found) > 0.15 * EXAMPLES
+    hold(consumers.instantiate_filters(lab, some(found, 0.15)))
+
+
+# -- files under /etc --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_that_sources_a_file_gets_what_was_meant(shell: tuple[str, ...], tmp_path: Path) -> None:
+    found = items(samples(), below("etc/sysconfig/network-scripts/ifcfg-", "etc/sysconfig/network"))
+    found = [item for item in found if "/route" not in item.path]
+    assert len(found) > EXAMPLES
+    hold(consumers.source(shell, found, tmp_path))
+
+
+def test_systemd_reads_the_settings(lab: LabHost) -> None:
+    found = items(samples(), below("etc/sysctl"))
+    assert len(found) > 0.3 * EXAMPLES
+    hold(consumers.read_settings(lab, some(found, 0.3)))
+
+
+@pytest.mark.parametrize("program", ["iptables", "ip6tables"])
+def test_iptables_takes_the_rules(lab: LabHost, program: str) -> None:
+    found = items(samples(), below(f"etc/sysconfig/{program}"))
+    assert len(found) > 0.05 * EXAMPLES
+    hold(consumers.restore(lab, program, found))
+
+
+def test_iptables_takes_the_direct_rules(lab: LabHost) -> None:
+    found = items(samples(), below("etc/firewalld/direct.xml"))
+    assert len(found) > 0.05 * EXAMPLES
+    hold(consumers.direct_rules(lab, found))
+
+
+def test_firewalld_accepts_the_configuration(tmp_path: Path) -> None:
+    found = items(samples(), below("etc/firewalld"))
+    assert len(found) > 0.1 * EXAMPLES
+    configurations = []
+    for item in some(found, 0.2):
+        others = (Item(item.sample, view, artifact) for view, artifact in item.sample.artifacts)
+        same = (other for other in others if other.view is item.view and other.path.startswith("etc/firewalld"))
+        configurations.append((item, {other.path: other.artifact.text for other in same}))
+    hold(consumers.check_config(configurations, tmp_path))
+
+
+CONSUMED: tuple[Callable[[Item], bool], ...] = (
+    of_kind(Kind.NETWORK),
+    of_kind(Kind.NWFILTER),
+    of_kind(Kind.DOMAIN),
+    below("etc/sysconfig/network", "etc/sysconfig/iptables", "etc/sysconfig/ip6tables", "etc/sysctl", "etc/firewalld"),
+    below("etc/modules-load.d/", "etc/udev/rules.d/"),
+)
+"""What has a reader here; the last two kinds hold no word of an inventory's."""
+
+
+def test_every_file_has_a_reader_here() -> None:
+    unread = items(samples(), lambda item: not any(reads(item) for reads in CONSUMED))
+    assert [item.path for item in unread] == []
