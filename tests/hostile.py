@@ -48,7 +48,7 @@ STRINGS: Mapping[str, str] = MappingProxyType(
         "format": "%s%n{0}{x}",
         "mirrored": "x\u202egpj.y",
         "invisible": "x\u200b\ufeffy",
-        "look-alike": "еth０",
+        "look-alike": "\u0435th\uff10",
         "other digits": "\u0661",
         "long": "x" * 10_000,
         "long number": "1" * 10_000,
@@ -218,4 +218,8 @@ def _text(words: Mapping[str, Any]) -> str:
 def as_yaml(document: Any) -> str:
     """A document as JSON, which YAML can read; characters that must not stand in a file are escaped."""
     text = json.dumps(document, ensure_ascii=False)
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return f"\\u{ord(char):04x}" if ord(char) < 0x10000 else f"\\U{ord(char):08x}"

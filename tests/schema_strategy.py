@@ -27,11 +27,12 @@ class Known:
 
     ``values`` are by the way to a value (``guest/interfaces/*/bridge``, ``.../KEY`` for a mapping's keys) or by the
     definition that it refers to (``common#ip``), and are what is drawn most of the time. ``wanted`` are, by the way to
-    a mapping, keys of which one group is mostly there.
+    a mapping, keys of which one group is mostly there; ``either`` are keys that mostly don't stand together.
     """
 
     values: Mapping[str, Strategy] = field(default_factory=dict)
     wanted: Mapping[str, Sequence[Keys]] = field(default_factory=dict)
+    either: Mapping[str, Sequence[Keys]] = field(default_factory=dict)
 
 
 def documents(kind: str, known: Known) -> Strategy:
@@ -67,7 +68,8 @@ class _Walk:
                 *(self.value(file, branch, f"{way}/{index}") for index, branch in enumerate(words["oneOf"]))
             )
         if "if" in words:
-            return st.one_of(*(self.value(file, words[word], f"{way}/{word}") for word in ("then", "else")))
+            then, otherwise = (self.value(file, words[word], f"{way}/{word}") for word in ("then", "else"))
+            return usually(otherwise, then)
         kinds = words["type"] if isinstance(words["type"], list) else [words["type"]]
         return st.one_of(*(self._of_type(kind, file, words, way) for kind in kinds))
 
@@ -91,7 +93,8 @@ class _Walk:
         most = min(words.get("maxItems", LARGEST), least + 3)
         items = self.value(file, words["items"], f"{way}/0")
         unique = repr if words.get("uniqueItems") else None
-        return st.lists(items, min_size=least, max_size=most, unique_by=unique)
+        some, any_ = (st.lists(items, min_size=size, max_size=most, unique_by=unique) for size in (max(least, 1), least))
+        return usually(some, any_)
 
     def _mapping(self, file: str, words: Mapping[str, Any], way: str) -> Strategy:
         inner = words.get("additionalProperties")
@@ -99,35 +102,37 @@ class _Walk:
             names = {"type": "string", **words.get("propertyNames", {})}
             least = words.get("minProperties", 0)
             keys, values = self.value(file, names, f"{way}/KEY"), self.value(file, inner, f"{way}/*")
-            return st.dictionaries(keys, values, min_size=least, max_size=least + 2)
+            some, any_ = (
+                st.dictionaries(keys, values, min_size=size, max_size=least + 2) for size in (max(least, 1), least)
+            )
+            return usually(some, any_)
         children = {key: self.value(file, child, f"{way}/{key}") for key, child in words["properties"].items()}
-        return _some(children, _Needs.of(words, self.known.wanted.get(way, ())))
+        return _some(children, _Needs.of(words, self.known, way))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Needs:
-    """Which keys a mapping has: always, mostly one group of, never two of; and which need another one."""
+    """Which keys a mapping has: always, mostly one group of, never or mostly not together; and which need another."""
 
     required: frozenset[str]
     least: int
     wanted: Sequence[Keys]
-    exclusive: frozenset[str]
+    never: Sequence[Keys]
+    seldom: Sequence[Keys]
     dependent: Mapping[str, Keys]
 
     @classmethod
-    def of(cls, words: Mapping[str, Any], wanted: Sequence[Keys]) -> _Needs:
+    def of(cls, words: Mapping[str, Any], known: Known, way: str) -> _Needs:
         alternatives = (branch for part in words.get("allOf", ()) for branch in part["oneOf"])
+        exclusive = tuple(key for branch in alternatives for key in branch.get("required", ()))
         return cls(
             required=frozenset(words.get("required", ())),
             least=words.get("minProperties", 0),
-            wanted=wanted,
-            exclusive=frozenset(key for branch in alternatives for key in branch.get("required", ())),
+            wanted=known.wanted.get(way, ()),
+            never=(exclusive,),
+            seldom=known.either.get(way, ()),
             dependent=words.get("dependentRequired", {}),
         )
-
-    def allow(self, key: str, chosen: set[str]) -> bool:
-        """Whether a key may stand beside those already chosen."""
-        return key not in self.exclusive or not self.exclusive & chosen
 
 
 @st.composite
@@ -138,8 +143,9 @@ def _some(draw: st.DrawFn, children: Mapping[str, Strategy], needs: _Needs) -> d
         chosen |= set(draw(usually(st.sampled_from(needs.wanted), st.just(()))))
     least = max(0, needs.least - len(chosen))
     more = draw(st.lists(st.sampled_from(list(children)), min_size=least, max_size=least + 4, unique=True))
+    apart = [*needs.never, *(draw(usually(st.just(needs.seldom), st.just(()))) if needs.seldom else ())]
     for key in more:
-        if needs.allow(key, chosen):
+        if not any(key in keys and chosen & set(keys) for keys in apart):
             chosen |= {key, *needs.dependent.get(key, ())}
     return {key: draw(child) for key, child in children.items() if key in chosen}
 

@@ -7,8 +7,9 @@ and all of them are told in one run, sorted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from itertools import islice
 
 Pointer = tuple[str | int, ...]
 
@@ -87,6 +88,20 @@ class Diagnostic:
     def is_error(self) -> bool:
         """Whether a build must stop."""
         return self.rule.severity is Severity.ERROR
+
+
+MOST_OF_A_FILE = 100
+"""How much is told of what a file's YAML or its schema forbids: nobody reads more, and each finding costs time."""
+
+
+def first_of(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The first findings of a file; where there are more, the last one of these says so."""
+    found = list(islice(findings, MOST_OF_A_FILE + 1))
+    if len(found) > MOST_OF_A_FILE:
+        last = found[MOST_OF_A_FILE - 1]
+        hint = f"{last.hint} There is more in this file: mend these {MOST_OF_A_FILE} first."
+        found[MOST_OF_A_FILE - 1 :] = [replace(last, hint=hint)]
+    return found
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:

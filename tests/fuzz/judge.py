@@ -35,8 +35,8 @@ _IPTABLES = re.compile(
 
 _LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("network-scripts/ifcfg-", _IFCFG),
-    ("sysconfig/network", _IFCFG),
     ("network-scripts/route", _ROUTE),
+    ("sysconfig/network", _IFCFG),
     ("sysctl", _SYSCTL),
     ("modules-load.d/", _MODULE),
     ("sysconfig/iptables", _IPTABLES),

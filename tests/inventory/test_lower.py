@@ -8,18 +8,22 @@ from pathlib import Path
 import pytest
 
 from kvmgen import pipeline
+from kvmgen.diagnostics import has_errors
 from kvmgen.inventory.identity import Identity
+from kvmgen.inventory.lower import lower
+from kvmgen.inventory.read import read
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.site import HostView, Site, views
 from tests.sites import EXAMPLE, SITE, SMALL, write
 
 
 def lowered(folder: Path, files: Mapping[str, str]) -> Site:
-    """The site that an inventory without errors describes."""
-    result = pipeline.load(write(folder, {"site.yaml": SITE, **files}))
-    assert result.is_good, [diagnostic.message for diagnostic in result.diagnostics]
-    assert result.site is not None
-    return result.site
+    """The site that an inventory describes; what the checks would say of it doesn't matter here."""
+    documents = read(write(folder, {"site.yaml": SITE, **files}))
+    site, problems = lower(documents)
+    assert not has_errors(documents.diagnostics + problems), [problem.message for problem in problems]
+    assert site is not None
+    return site
 
 
 def view(site: Site, host: str) -> HostView:
@@ -181,6 +185,25 @@ def test_rules_for_iptables_switch_bridge_netfilter_on(tmp_path: Path, rules: st
         name: [zone.name for zone in host.firewall.zones] if host.firewall else [] for name, host in site.hosts.items()
     }
     assert zones == {"kvm1": ["br0"] if stateful else [], "kvm2": ["br0"] if stateful else [], "kvm3": [], "kvm4": []}
+
+
+@pytest.mark.parametrize(
+    ("rule", "on"),
+    [
+        ("-m physdev --physdev-is-bridged -j ACCEPT", True),
+        ("-i virbr1 -p tcp -o virbr1 -j DROP", True),
+        ("-i virbr1 -o br0 -j DROP", None),  # routed
+    ],
+)
+def test_rules_about_bridged_frames_switch_bridge_netfilter_on(tmp_path: Path, rule: str, on: bool | None) -> None:
+    """On hosts' bridges and networks' alike; settings that the inventory has of its own stand."""
+    keys = ("iptables", "ip6tables", "arptables")
+    zeros = "sysctl: {" + ", ".join(f"net.bridge.bridge-nf-call-{tables}: 0" for tables in keys) + "}\n"
+    host = f'{HOST}firewall: {{direct: [{{family: both, table: mangle, chain: FORWARD, rule: "{rule}"}}]}}\n'
+    network = "hosts: {kvm1: {}, kvm2: {}}\nforward: isolated\nbridge: {name: virbr1}\n"
+    files = {"hosts/kvm1.yaml": host, "hosts/kvm2.yaml": host + zeros, "networks/lab.yaml": network}
+    site = lowered(tmp_path, files)
+    assert {name: host.bridge_netfilter for name, host in site.hosts.items()} == {"kvm1": on, "kvm2": None}
 
 
 def test_forwarding_follows_from_routed_networks(tmp_path: Path) -> None:

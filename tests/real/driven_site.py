@@ -9,12 +9,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hypothesis import strategies as st
 
+from kvmgen.inventory.filters import ATTRIBUTES
 from tests.expectations import CASES, copy
 from tests.schema_strategy import Known, Strategy, documents, usually
 from tests.sites import write
@@ -42,7 +44,8 @@ AROUND: Mapping[str, str] = MappingProxyType(
         "bridge: {name: br0}\n",
         "filters/web.yaml": "rules:\n"
         "  - {priority: 400, action: accept, direction: in, tcp: {dstportstart: $PORTS}}\n"
-        "  - {priority: 1000, action: drop, direction: inout, all: {}}\n",
+        "  - {priority: 1000, action: drop, direction: inout, all: {}}\n"
+        "  - {priority: 1000, action: drop, direction: inout, all-ipv6: {}}\n",
     }
 )
 """What stands over `tests/cases/base`: hosts of other releases, a bridged network, port groups, a filter, a profile."""
@@ -83,7 +86,7 @@ _COMMON: Mapping[str, Strategy] = {
     "common#mtu": _one(1280, 1400, 1500, 9000),
     "common#domain": _one("example.org", "lab.example.org", "www", "a-b.example.net"),
     "common#memory": _one("512 MiB", "1 GiB", "2048 MiB", "524288 KiB"),
-    "common#zone": _one("public", "dmz", "guests"),
+    "common#zone": _one("public", "dmz", "internal"),
     "common#uuid": _one("1c3384c7-093a-5689-2cf3-320ef716ba2e", "00000000-0000-4000-8000-000000000001"),
 }
 _SYSCTL = {
@@ -126,6 +129,7 @@ def _rules(draw: st.DrawFn) -> str:
 _HOST: Mapping[str, Strategy] = {
     "host/hostname": _one("new.example.org", "new"),
     "host/management": _LINKS,
+    "host/memory": _one("64 GiB", "8192 MiB"),
     "host/ethernets/KEY": _one("eno1", "eno2", "ens1f0", "em1"),
     "host/ethernets/*/ethtool": _one("speed 1000 duplex full autoneg off", "autoneg on"),
     "host/bonds/KEY": _one("bond0", "bond1"),
@@ -157,8 +161,11 @@ _LEASES = _one(
     {"id": "00:03:00:01:52:54:00:24:4c:ee", "address": "2001:db8:1::31"},
 )
 _NETWORK: Mapping[str, Strategy] = {
+    "network/hosts": st.dictionaries(
+        _one(*HOSTS), _one({}, {}, {"autostart": False}, {"bridge": {"name": "virbr7"}}), min_size=1, max_size=2
+    ),
     "network/hosts/KEY": _one(*HOSTS),
-    "network/hosts/*": usually(st.just({}), _one({"autostart": False}, {"bridge": {"name": "virbr7"}})),
+    "network/uuid": _one("1c3384c7-093a-5689-2cf3-320ef716ba2e"),
     "network/libvirt-name": _one("new", "lab", "net.1"),
     "network/forward-dev": _one("eno1", "eno2", "br0"),
     "network/bridge/name": _one("virbr5", "virbr6", "br1"),
@@ -230,7 +237,13 @@ KNOWN = Known(
     values={**_COMMON, **_HOST, **_NETWORK, **_GUEST, **_FILTER, "site/profiles/KEY": _one("small", "large")},
     wanted={
         "site": [("defaults",), ("profiles",), ("defaults", "profiles")],
-        "host": [("ethernets", "bridges"), ("ethernets", "bonds"), ("ethernets", "vlans"), ("ethernets", "firewall")],
+        "host": [
+            ("ethernets", "bridges"),
+            ("ethernets", "bonds"),
+            ("ethernets", "vlans"),
+            ("ethernets", "firewall"),
+            ("bridges", "firewall", "sysctl"),
+        ],
         "host/bonds/*": [("miimon",), ("miimon", "addresses")],
         "host/bridges/*": [("ports",), ("addresses",), ("ports", "addresses")],
         "host/firewall": [("direct",), ("chains", "direct"), ("zones",)],
@@ -239,8 +252,18 @@ KNOWN = Known(
         "guest": [("interfaces",), ("disks",), ("interfaces", "disks"), ("interfaces", "platform")],
         "guest/disks/*": [("file",), ("dev",), ("volume",)],
         "guest/interfaces/*": [("network",), ("bridge",), ("network", "addresses"), ("bridge", "addresses")],
+        "filter/rules/0/else": [(protocol,) for protocol in ATTRIBUTES],
+    },
+    either={
+        "guest/disks/*": [("file", "dev", "volume"), ("file", "pool"), ("dev", "pool"), ("dev", "format")],
+        "guest/interfaces/*": [("network", "bridge"), ("bridge", "portgroup"), ("filter", "anti-spoofing")],
     },
 )
+
+
+@cache
+def _documents(kind: str) -> Strategy:
+    return documents(kind, KNOWN)
 
 
 # -- what is generated -------------------------------------------------------------------------------------------------
@@ -257,15 +280,15 @@ class Subject:
 
 @st.composite
 def _sites(draw: st.DrawFn) -> Files:
-    data = draw(documents("site", KNOWN))
+    data = draw(_documents("site"))
     user = {"hosts": ["kvm01"], "profile": min(data["profiles"])} if data.get("profiles") else {"hosts": ["kvm01"]}
     return {"site.yaml": data, "guests/new.yaml": user}
 
 
 @st.composite
 def _hosts(draw: st.DrawFn, platform: str) -> Files:
-    data = {**draw(documents("host", KNOWN)), "platform": platform}
-    if draw(st.booleans()):
+    data = {**draw(_documents("host")), "platform": platform}
+    if draw(_one(True, True, True, False)):
         _hang_together(data)
     bridges = sorted(data.get("bridges", {}))
     nics = {"eth0": {"network": "of-new", "addresses": ["198.18.0.20/24"]}}
@@ -289,6 +312,9 @@ def _hang_together(data: Files) -> None:
     there = {name for kind in ("bonds", "vlans", "bridges") for name in data.get(kind, {})}
     for name in sorted(named - there):
         data.setdefault("ethernets", {}).setdefault(name, {})
+    lacking = {"el6": ("zones",), "el9.4": ("direct", "chains", "policies")}.get(data["platform"], ("policies",))
+    for key in lacking:
+        data.get("firewall", {}).pop(key, None)
 
 
 NOT_BRIDGED = ("forward-dev", "nat", "guest-ipv6", "addresses", "dhcp", "domain", "domain-local-only", "dns", "routes")
@@ -297,8 +323,8 @@ NOT_BRIDGED = ("forward-dev", "nat", "guest-ipv6", "addresses", "dhcp", "domain"
 
 @st.composite
 def _networks(draw: st.DrawFn) -> Files:
-    data = draw(documents("network", KNOWN))
-    if data["forward"] == "bridge" and draw(st.booleans()):
+    data = draw(_documents("network"))
+    if data["forward"] == "bridge" and draw(_one(True, True, False)):
         data = {key: data[key] for key in data if key not in NOT_BRIDGED} | {"bridge": {"name": "br1"}}
     home = min(data["hosts"])
     nic = {"network": "new", **draw(_one({}, {"addresses": ["198.51.100.40/24", "2001:db8:1::40/64"]}))}
@@ -307,12 +333,12 @@ def _networks(draw: st.DrawFn) -> Files:
 
 
 def _guests() -> Strategy:
-    return documents("guest", KNOWN).map(lambda data: {"guests/new.yaml": data})
+    return _documents("guest").map(lambda data: {"guests/new.yaml": data})
 
 
 @st.composite
 def _insides(draw: st.DrawFn) -> Files:
-    data = draw(documents("guest", KNOWN)) | {"platform": draw(_one("el6", "el7", "el8", "el8.6"))}
+    data = draw(_documents("guest")) | {"platform": draw(_one("el6", "el7", "el8", "el8.6"))}
     if "sysctl" not in data and draw(st.booleans()):
         data["sysctl"] = {"net.ipv4.ip_forward": 1}
     return {"guests/new.yaml": data}
@@ -320,11 +346,11 @@ def _insides(draw: st.DrawFn) -> Files:
 
 @st.composite
 def _filters(draw: st.DrawFn) -> Files:
-    data = draw(documents("filter", KNOWN))
+    data = draw(_documents("filter"))
     used = set(re.findall(r"\$([A-Za-z0-9_]+)", json.dumps(data)))
     parameters = {name: value for name, value in _VARIABLES.items() if name in used}
     reference = {"name": "new", "parameters": parameters}
-    addresses = draw(_one(["192.0.2.30/24", "2001:db8::30/64"], ["192.0.2.30/24"], []))
+    addresses = draw(_one([], [], ["192.0.2.30/24"], ["192.0.2.30/24", "2001:db8::30/64"]))
     nic = {"bridge": "br0", "filter": reference, **({"addresses": addresses} if addresses else {})}
     return {"filters/new.yaml": data, "guests/uses-new.yaml": {"hosts": [draw(_one(*HOSTS))], "interfaces": {"eth0": nic}}}
 

@@ -217,7 +217,7 @@ def nobodys(site: Site) -> Iterator[Diagnostic]:
             addresses: [198.51.100.11/24, "fd02::11/64"]
 
         # networks/default.yaml
-        addresses: [192.168.122.1/24, "fd00:122::1/64"]
+        addresses: [192.168.122.1/24, "2001:db8:122::1/64"]
 
     Source: RFC 6890's tables of special addresses (https://www.rfc-editor.org/rfc/rfc6890); RFC 4291, section 2.5
     (https://www.rfc-editor.org/rfc/rfc4291).

@@ -76,8 +76,8 @@ def reserved_ends(site: Site) -> Iterator[Diagnostic]:
     Good::
 
         # networks/default.yaml
-        addresses: [192.168.122.100/24, "2001:db8:122::1:1/64"]
-        dhcp: {ranges: [192.168.122.1-192.168.122.99, 192.168.122.101-192.168.122.254, "2001:db8:122::-2001:db8:122::ff"]}
+        addresses: [192.168.122.100/24]
+        dhcp: {ranges: [192.168.122.1-192.168.122.99, 192.168.122.101-192.168.122.254]}
 
     Source: https://libvirt.org/formatnetwork.html#addressing; libvirt 9.0 says "start of range ... is the network
     address" and "end of range ... is the broadcast address".

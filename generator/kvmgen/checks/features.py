@@ -72,6 +72,24 @@ def _network_needs(network: VirtualNetwork) -> Iterator[Need]:
     yield network.zone, (5, 1), "a network's firewalld zone", at("bridge", "zone")
     yield isolated, (6, 1), "isolated ports", at("isolated-ports" if network.isolated else "portgroups")
     yield network.nat is not None and network.nat.ipv6, (6, 5), "NAT for IPv6", at("nat", "ipv6")
+    if network.forward is not Forward.BRIDGE:
+        yield from _needs_of_routed(network)
+
+
+def _needs_of_routed(network: VirtualNetwork) -> Iterator[Need]:
+    """What el6's libvirt doesn't know of networks that it runs itself."""
+    at, nat, dns = network.at, network.nat, network.dns
+    leases_ipv6 = any(leased.start.version == 6 for leased in network.dhcp.ranges)
+    yield nat is not None and nat.ports, (1, 0, 3), "a range of NAT's ports", at("nat", "ports")
+    yield nat is not None and nat.addresses, (1, 0, 3), "a range of NAT's addresses", at("nat", "addresses")
+    yield leases_ipv6, (1, 0, 1), "DHCP for IPv6", at("dhcp", "ranges")
+    yield network.guest_ipv6, (1, 0, 1), "IPv6 between guests", at("guest-ipv6")
+    yield network.routes, (1, 0, 6), "a network's route", at("routes")
+    yield network.domain_local_only, (1, 2, 12), "a domain that is answered here alone", at("domain-local-only")
+    yield dns.enable is False, (2, 2), "a network without a resolver", at("dns", "enable")
+    for index, forwarder in enumerate(dns.forwarders):
+        since = (1, 1, 3) if forwarder.domain is None else (2, 2)
+        yield True, since, "a resolver of the network's own", at("dns", "forwarders", index)
 
 
 def _guest_needs(guest: Guest) -> Iterator[Need]:
@@ -91,6 +109,8 @@ def _disk_needs(disk: Disk) -> Iterator[Need]:
 def _nic_needs(nic: GuestInterface) -> Iterator[Need]:
     yield nic.queues, (1, 0, 6), "several queues", nic.origin.at("queues")
     yield nic.allowed, (1, 2, 3), "anti-spoofing for whole segments", nic.origin.at("allowed-addresses")
+    floor = nic.bandwidth and nic.bandwidth.inbound and nic.bandwidth.inbound.floor
+    yield floor, (1, 0, 1), "a floor", nic.origin.at("bandwidth", "inbound", "floor")
     yield nic.mtu, (3, 1), "an interface's MTU", nic.origin.at("mtu")
     yield nic.isolated, (6, 1), "an isolated port", nic.origin.at("isolated")
     yield nic.vlan, (11, 0), "a VLAN tag on a Linux bridge", nic.origin.at("vlan")

@@ -62,9 +62,15 @@ def _has_no_twin(rule: DirectRule, drops: frozenset[frozenset[Option]]) -> bool:
     read = words(rule.rule)
     if read.target not in DROPS or rule.why or any(map(_is_ipv4s, read.options)):
         return False
-    conditions = read.conditions
+    return not _includes_one(read.conditions, drops)
+
+
+def _includes_one(conditions: frozenset[Option], drops: frozenset[frozenset[Option]]) -> bool:
+    """Whether some drop asks for no more; by whichever are fewer, the drops or the ways to ask for less."""
+    if len(drops) < 2 ** len(conditions):
+        return any(drop <= conditions for drop in drops)
     fewer = (frozenset(some) for size in range(len(conditions) + 1) for some in combinations(conditions, size))
-    return drops.isdisjoint(fewer)
+    return not drops.isdisjoint(fewer)
 
 
 _IPV4S = frozenset(("-s", "-d", "-f", "-4", "--src-range", "--dst-range", "--match-set", "--icmp-type", "--ahspi"))

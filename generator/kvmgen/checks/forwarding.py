@@ -228,15 +228,16 @@ def _wrong_gateway(network: VirtualNetwork, route: Route) -> str | None:
 
 
 def into_itself(site: Site) -> Iterator[Diagnostic]:
-    """The host is in its networks' subnets itself: a route to a part of one sends away what is next door.
+    """The host is in its networks' subnets itself: a route to one is never used, one to a part of it comes before.
 
-    Packets to the guests in that part go to the gateway, which has to send them back; a route to the whole
-    subnet is never used.
+    Where the network leases addresses in that part, the host looks for these guests behind the gateway, which has
+    to send everything back. A part in which nothing is leased may well be behind a guest.
 
     Bad::
 
         # networks/routed.yaml
         addresses: [192.168.130.1/24]
+        dhcp: {ranges: [192.168.130.100-192.168.130.199]}
         routes:
           - {to: 192.168.130.128/25, via: 192.168.130.2}
 
@@ -244,22 +245,30 @@ def into_itself(site: Site) -> Iterator[Diagnostic]:
 
         # networks/routed.yaml
         addresses: [192.168.130.1/24]
+        dhcp: {ranges: [192.168.130.100-192.168.130.127]}
         routes:
-          - {to: 192.168.131.128/25, via: 192.168.130.2}
+          - {to: 192.168.130.128/25, via: 192.168.130.2}
 
     Source: https://libvirt.org/formatnetwork.html#static-routes; ip-route(8),
     https://man7.org/linux/man-pages/man8/ip-route.8.html.
     """
     for network, route, origin in _routes(site):
         for index, own in enumerate(network.addresses):
-            if route.to is not None and _holds(own.network, route.to):
-                yield Diagnostic(
-                    rule=INTO_ITSELF,
-                    message=f"the route to {route.to} leads into the network's own subnet {own.network}",
-                    hint="Remove it, or write what is behind the gateway.",
-                    origin=origin.at("to"),
-                    related=((network.at("addresses", index), "the network's own subnet"),),
-                )
+            if route.to is None or not _holds(own.network, route.to):
+                continue
+            if route.to == own.network:
+                message = f"the route to {route.to} is never used: it is the network's own subnet"
+            elif _leases_in(network, route.to):
+                message = f"the route to {route.to} takes away addresses that {own.network} leases to guests here"
+            else:
+                continue
+            yield Diagnostic(
+                rule=INTO_ITSELF,
+                message=message,
+                hint="Remove it, or write what is behind the gateway.",
+                origin=origin.at("to"),
+                related=((network.at("addresses", index), "the network's own subnet"),),
+            )
 
 
 def _holds(outer: Network, inner: Network) -> bool:
@@ -268,8 +277,18 @@ def _holds(outer: Network, inner: Network) -> bool:
     return inner.network_address in outer
 
 
+def _leases_in(network: VirtualNetwork, part: Network) -> bool:
+    if any(lease.address in part for lease in network.dhcp.hosts):
+        return True
+    first, last = int(part.network_address), int(part.broadcast_address)
+    return any(
+        leased.start.version == part.version and int(leased.start) <= last and int(leased.end) >= first
+        for leased in network.dhcp.ranges
+    )
+
+
 def metrics(site: Site) -> Iterator[Diagnostic]:
-    """libvirt refuses a route with a metric of 0; without one the kernel takes 0 for IPv4 and 1024 for IPv6.
+    """libvirt refuses a network that has a route with a metric of 0; without one it takes 1.
 
     Bad::
 

@@ -166,10 +166,10 @@ def _contradiction(guest: Guest, nic: GuestInterface, lease: DhcpHost, origin: O
 
 
 def wrongly_known(site: Site) -> Iterator[Diagnostic]:
-    """A DHCPv4 server of libvirt's knows a machine by its MAC, a DHCPv6 server by its DUID or name.
+    """libvirt's DHCP knows a machine by its MAC for IPv4, by its DUID or name for IPv6.
 
-    libvirt refuses an IPv6 lease with neither, and its schema a DUID beside the MAC of an IPv4 lease, which dnsmasq
-    would take for a client identifier: few clients send that one.
+    libvirt refuses an IPv6 lease with neither, and a MAC that no NIC has; its schema refuses a DUID beside the MAC of
+    an IPv4 lease, which dnsmasq would take for a client identifier: few clients send that one.
 
     Bad::
 
@@ -200,6 +200,13 @@ def wrongly_known(site: Site) -> Iterator[Diagnostic]:
                     origin=origin.at("id"),
                     on_key=True,
                 )
+            if lease.mac is not None and _is_nobodys_mac(lease.mac):
+                yield Diagnostic(
+                    rule=WRONGLY_KNOWN,
+                    message=f"the MAC {lease.mac} is no NIC's, so that nobody ever gets {lease.address}",
+                    hint="Write the MAC of the machine's NIC; its second digit is even.",
+                    origin=origin.at("mac"),
+                )
             if lease.address.version == 6 and lease.id is None and lease.name is None:
                 yield Diagnostic(
                     rule=WRONGLY_KNOWN,
@@ -207,6 +214,11 @@ def wrongly_known(site: Site) -> Iterator[Diagnostic]:
                     hint="Give the machine's `name` or its DUID as `id`.",
                     origin=origin,
                 )
+
+
+def _is_nobodys_mac(mac: Mac) -> bool:
+    """Whether a MAC is a group's, or none at all."""
+    return bool(int(mac[0:2], 16) & 1) or mac == "00:00:00:00:00:00"
 
 
 Pool = tuple[tuple[int, int, int, Origin], ...]

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Rule
+from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Rule, first_of
 from kvmgen.inventory import docs
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def validate(kind: str, data: Any, file: str) -> list[Diagnostic]:
     if _fast_validator(kind).is_valid(data):
         return []
     errors = (meant for error in _telling_validator(kind).iter_errors(data) for meant in _meant(error))
-    told = [diagnostic for error in errors for diagnostic in _tell(error, Origin(file))]
+    told = first_of(diagnostic for error in errors for diagnostic in _tell(error, Origin(file)))
     return told or [_wrong(Origin(file), "the document isn't valid", "Compare it with its schema.")]
 
 

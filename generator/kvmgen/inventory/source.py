@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import yaml
 from yaml._yaml import CParser
 
-from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Position, Rule
+from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Position, Rule, first_of
 from kvmgen.inventory import docs
 
 UNREADABLE = Rule(code="KV001", title="A file that can't be read", doc=docs.UNREADABLE)
@@ -149,7 +149,7 @@ def parse(source: Source) -> tuple[Any, list[Diagnostic]]:
     try:
         return _plain(node), []
     except _NotPlainError:
-        return None, list(_problems(source, node))
+        return None, first_of(_problems(source, node))
 
 
 class _Composer(CParser):
@@ -222,7 +222,7 @@ def _is_word(text: str) -> bool:
 def _problems(source: Source, node: yaml.Node) -> Iterator[Diagnostic]:
     """Everything in a document that is refused, in document order."""
     if node.tag not in _PLAIN_TAGS:
-        yield _refuse(source, node, f"the tag {node.tag!r} is not used in an inventory", "Remove the tag.")
+        yield _refuse(source, node, f"the tag {_short(node.tag)} is not used in an inventory", "Remove the tag.")
     if isinstance(node, yaml.ScalarNode):
         if not node.style and _is_out_of_bounds(node.value):
             hint = "Write it in quotes if it isn't meant as a number."
@@ -253,13 +253,17 @@ def _key_problems(source: Source, key: yaml.Node, seen: dict[str, Position]) -> 
     if key.value == "<<" and not key.style:
         yield _refuse(source, key, "merge keys are not part of YAML 1.2", "Use a profile or the site's defaults.")
     elif not key.style and (_is_out_of_bounds(key.value) or not _is_word(key.value)):
-        yield _refuse(source, key, f"the key {key.value!r} is not a string", "Write it in quotes.")
+        yield _refuse(source, key, f"the key {_short(key.value)} is not a string", "Write it in quotes.")
     elif key.value in seen:
         first = seen[key.value]
-        message = f"the key {key.value!r} stands here again; it stands first in line {first.line}"
+        message = f"the key {_short(key.value)} stands here again; it stands first in line {first.line}"
         hint = "Only one of them would count: keep the one that is meant."
         yield _diagnostic(source, DUPLICATE_KEY, message, hint, position)
     seen.setdefault(key.value, position)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def _refuse(source: Source, node: yaml.Node, message: str, hint: str) -> Diagnostic:
@@ -336,7 +340,7 @@ def _too_much(text: str) -> Refusal | None:
 def _refused_event(event: yaml.Event) -> tuple[str, str] | None:
     tag, anchor = getattr(event, "tag", None), getattr(event, "anchor", None)
     if tag:
-        return f"the tag {tag!r} is not used in an inventory", "Remove the tag."
+        return f"the tag {_short(tag)} is not used in an inventory", "Remove the tag."
     if isinstance(event, yaml.AliasEvent):
         return "aliases are not used in an inventory", "Write the value out, or use a profile."
     return ("anchors are not used in an inventory", "Remove the anchor.") if anchor else None
