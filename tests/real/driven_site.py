@@ -304,7 +304,7 @@ def _hang_together(data: Files) -> None:
     """Let the links that a host's links name be there."""
     for name, vlan in data.get("vlans", {}).items():
         parent, _, number = name.rpartition(".")
-        if number.isdecimal() and 0 < int(number) < 4095:
+        if parent and number.isdecimal() and 0 < int(number) < 4095:
             vlan |= {"parent": parent, "id": int(number)}
     uppers = (link for kind in ("bonds", "bridges") for link in data.get(kind, {}).values())
     named = {port for link in uppers for port in link.get("ports", ())}

@@ -62,7 +62,7 @@ def devices(site: Site) -> Iterator[Diagnostic]:
 def nat_ports(site: Site) -> Iterator[Diagnostic]:
     """libvirt refuses a network whose range of source ports is reversed or goes beyond 65535.
 
-    A range of one port is defined, and the network doesn't start. Port 0 gets past `net-define` without validation
+    A range of one port is defined, and then the network doesn't start. Port 0 gets past `net-define` without validation
     only; it is nobody's port.
 
     Bad::

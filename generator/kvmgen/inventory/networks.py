@@ -167,11 +167,11 @@ def _nat(context: Context, data: Data | None, origin: Origin) -> Nat | None:
     return Nat(ports=_ports(data.get("ports")), addresses=addresses, ipv6=data.get("ipv6", False))
 
 
-def _ports(text: str | int | None) -> tuple[int, int] | None:
+def _ports(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
-    first, _, last = str(text).partition("-")
-    return int(first), int(last or first)
+    first, _, last = text.partition("-")
+    return int(first), int(last)
 
 
 def _dhcp(context: Context, data: Data, origin: Origin) -> Dhcp:
