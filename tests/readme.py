@@ -42,5 +42,5 @@ def told() -> str:
 
 def brought_up_to_date() -> str:
     """The README with what is told now."""
-    indented = ("\n".join(f"    {line}" for line in text.splitlines()) for text in (shown(), told()))
-    return README.read_text().replace(*indented)
+    before, after = ("\n".join(f"    {line}" for line in text.splitlines()) for text in (shown(), told()))
+    return README.read_text().replace(before, after)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from kvmgen.diagnostics import Origin
+from kvmgen.value import value
 
 
 class Kind(StrEnum):
@@ -25,7 +25,7 @@ class Kind(StrEnum):
 APPLY_ORDER = tuple(Kind)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Image:
     """A disk that must be there before a domain can start: a path, or POOL/VOLUME; ``size`` is in KiB, if known."""
 
@@ -34,7 +34,7 @@ class Image:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Defines:
     """The libvirt object that a file defines.
 
@@ -50,7 +50,7 @@ class Defines:
     validate: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Artifact:
     """One generated file.
 

@@ -7,9 +7,11 @@ and all of them are told in one run, sorted.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from itertools import islice
+
+from kvmgen.value import record, value
 
 Pointer = tuple[str | int, ...]
 
@@ -21,7 +23,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Rule:
     """One thing that can be wrong, under a code that is never reused.
 
@@ -39,7 +41,7 @@ OWN = "kvmgen:"
 """What the origins of kvmgen's own filters start with, instead of a folder of the inventory."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Origin:
     """Where in the inventory something was said: a file and the way to a value inside it.
 
@@ -60,7 +62,7 @@ class Origin:
         return self.file.startswith(OWN)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Position:
     """A place in a text: line and column, both counted from 1."""
 
@@ -68,7 +70,7 @@ class Position:
     column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Diagnostic:
     """One finding: which rule, where, what, and what to do about it.
 

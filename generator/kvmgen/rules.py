@@ -22,7 +22,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from kvmgen import pipeline
@@ -30,6 +29,7 @@ from kvmgen.checks import CHECKS
 from kvmgen.diagnostics import Rule
 from kvmgen.inventory import context, firewall, read, schema, silence, source
 from kvmgen.output import plan, tree
+from kvmgen.value import value
 
 _PARTS = re.compile(
     r"(?P<why>.+?)\n\nBad::\n\n(?P<bad>.+?)\n\nGood::\n\n(?P<good>.+?)\n\nSource: (?P<source>.+)", re.DOTALL
@@ -37,7 +37,7 @@ _PARTS = re.compile(
 _ADDRESS = re.compile(r"https://[^\s,;)]+[^\s,;).]")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Documented:
     """A rule and what is to be known of it; ``bad`` and ``good`` are extracts of inventories."""
 
@@ -77,8 +77,7 @@ _FOUND_ELSEWHERE: tuple[Rule, ...] = (
 
 def _documented(rule: Rule, doc: str) -> Documented:
     parts = _PARTS.fullmatch(inspect.cleandoc(doc))
-    if parts is None:  # TEMPORARY while rules are being written
-        return Documented(rule=rule, why=doc or "?", bad="?", good="?", source="https://missing.invalid")
+    assert parts, f"the documentation of {rule.code} has another form"
     texts = {name: inspect.cleandoc(text) for name, text in parts.groupdict().items()}
     return Documented(rule=rule, **texts)
 

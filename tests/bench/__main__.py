@@ -192,7 +192,9 @@ def validating(small: Site, large: Site, runs: int) -> None:
 def _steps(site: Site, runs: int) -> dict[str, Run]:
     """The medians of what reading and checking a site take."""
     command = [sys.executable, str(HERE / "steps.py"), str(site.inventory)]
-    taken = [json.loads(subprocess.check_output(command, env=ENVIRONMENT)) for _ in range(runs)]
+    taken: list[dict[str, dict[str, float]]] = [
+        json.loads(subprocess.check_output(command, env=ENVIRONMENT)) for _ in range(runs)
+    ]
 
     def median(step: str, clock: str) -> float:
         return statistics.median(one[step][clock] for one in taken)

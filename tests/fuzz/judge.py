@@ -25,7 +25,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _PATH = re.compile(r"[A-Za-z0-9_.@:+-]+(/[A-Za-z0-9_.@:+-]+)*")
 _COMMENT = re.compile(r"\s*[#;]")
 
-_IFCFG = re.compile(r"""[A-Z][A-Z0-9_]*=(?:[A-Za-z0-9_.,:/+-]*|"(?:[^"$`\\\n]|\\["$`\\])*")""")
+_IFCFG = re.compile(r"""[A-Z][A-Z0-9_]*=(?:[A-Za-z0-9_.,:/%+-]*|"(?:[^"$`\\\n]|\\["$`\\])*")""")
 _ROUTE = re.compile(r"[A-Za-z0-9_.:/ -]+")
 _SYSCTL = re.compile(r"-?[A-Za-z0-9_./*-]+ ?= ?[A-Za-z0-9_.,:/ -]*")
 _MODULE = re.compile(r"[a-z0-9_-]+")

@@ -124,14 +124,15 @@ def start_networks(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
 
 
 def instantiate_filters(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
-    """Bind what each domain's interfaces refer to, with all that it includes, to taps, as a guest's start does."""
+    """Bind filters, with all that they include, to taps, with the parameters of their guests, as a guest's start does."""
     script = []
     for number, item in enumerate(found):
         filters = [artifact for _, artifact in item.sample.of_kind(Kind.NWFILTER)]
+        (domain,) = (artifact.text for _, artifact in item.sample.of_kind(Kind.DOMAIN))
         for index, artifact in enumerate(filters):
             path = _put(lab, f"{number}-{index}.xml", artifact.text)
             script.append((number, _define(replace(item, artifact=artifact), path)))
-        for index, interface in enumerate(ElementTree.fromstring(item.artifact.text).iterfind("devices/interface")):
+        for index, interface in enumerate(ElementTree.fromstring(domain).iterfind("devices/interface")):
             binding = _binding(interface, f"tap{index}")
             if binding:
                 script.append((number, f"nwfilter-binding-create {_put(lab, f'{number}-b{index}.xml', binding)}"))
@@ -149,7 +150,7 @@ def _binding(interface: ElementTree.Element, tap: str) -> str | None:
         "<filterbinding><owner><name>new</name><uuid>11111111-1111-1111-1111-111111111111</uuid></owner>"
         f"<portdev name='{tap}'/></filterbinding>"
     )
-    binding += [mac, reference]
+    binding.extend([mac, reference])
     return ElementTree.tostring(binding, encoding="unicode")
 
 
@@ -245,13 +246,12 @@ def _settings(item: Item) -> Iterator[tuple[str, str]]:
     """The plain keys that are meant, as paths; patterns fit what is there."""
     for setting in item.node.sysctl:
         if f"\n{setting.key} = " in item.artifact.text and "*" not in setting.key:
-            separators = [char for char in setting.key if char in "./"]
-            way = setting.key.translate(str.maketrans("./", "/.")) if separators[0] == "." else setting.key
-            yield way, setting.value
+            with_dots = next(char for char in setting.key if char in "./") == "."
+            yield setting.key.translate(str.maketrans("./", "/.")) if with_dots else setting.key, setting.value
 
 
 def _tries(said: str, key: str, value: str) -> bool:
-    return f"Setting '{key}' to '{value.strip()}'" in said or f"Overwriting earlier assignment of {key}" in said
+    return f"Setting '/proc/sys/{key}' to '{value.strip()}'" in said
 
 
 # -- packet filters ----------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ _COMMON: Mapping[str, Strategy] = {
     "common#address-range": _one(
         "198.51.100.100-198.51.100.200", "198.51.100.9 - 198.51.100.20", "2001:db8:1::100-2001:db8:1::1ff"
     ),
-    "common#port-range": _one("1024-65535", "5000", 1024, "2000-1000"),
+    "common#port-range": _one("1024-65535", "40000-40009"),
     "common#mac": _one("52:54:00:24:4c:ee", "52:54:00:AA:BB:CC", "00:16:3e:00:00:01"),
     "common#mtu": _one(1280, 1400, 1500, 9000),
     "common#domain": _one("example.org", "lab.example.org", "www", "a-b.example.net"),
@@ -243,10 +243,11 @@ KNOWN = Known(
             ("ethernets", "vlans"),
             ("ethernets", "firewall"),
             ("bridges", "firewall", "sysctl"),
+            ("firewall",),
         ],
         "host/bonds/*": [("miimon",), ("miimon", "addresses")],
         "host/bridges/*": [("ports",), ("addresses",), ("ports", "addresses")],
-        "host/firewall": [("direct",), ("chains", "direct"), ("zones",)],
+        "host/firewall": [("direct",), ("chains", "direct"), ("zones",), ("policies",)],
         "network": [("bridge", "addresses"), ("bridge", "addresses", "dhcp"), ("bridge",)],
         "network/bridge": [("name",)],
         "guest": [("interfaces",), ("disks",), ("interfaces", "disks"), ("interfaces", "platform")],

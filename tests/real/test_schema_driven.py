@@ -95,7 +95,7 @@ def test_networks_start(lab: LabHost) -> None:
 
 
 def test_filters_are_instantiated(lab: LabHost) -> None:
-    found = [item for item in items(samples(), of_kind(Kind.DOMAIN)) if item.sample.subject == "filter"]
+    found = items(harvest("filter").samples, lambda item: item.artifact.path == "libvirt/nwfilters/new.xml")
     assert len(found) > 0.15 * EXAMPLES
     hold(consumers.instantiate_filters(lab, some(found, 0.15)))
 

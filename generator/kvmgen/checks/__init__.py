@@ -42,6 +42,7 @@ from kvmgen.checks import (
     lockout,
     machines,
     management,
+    masks,
     monitoring,
     moves,
     mtu,
@@ -56,6 +57,7 @@ from kvmgen.checks import (
     routes,
     rule_interfaces,
     rule_words,
+    services,
     spoofing,
     subnets,
     taps,
@@ -229,6 +231,7 @@ CHECKS: tuple[tuple[Rule, Check], ...] = (
     (spoofing.OTHER_MAC, spoofing.other_mac),
     (spoofing.OTHER_ADDRESSES, spoofing.other_addresses),
     (allowed.OTHERS_ADDRESS, allowed.others_addresses),
+    (masks.HOLES, masks.holes),
     (firewall.GUESTS_CUT_OFF, firewall.cut_off),
     (rule_words.REFUSED, rule_words.refused),
     (direct_rules.NO_CHAIN, direct_rules.no_chain),
@@ -266,6 +269,7 @@ CHECKS: tuple[tuple[Rule, Check], ...] = (
     (kernel.NO_SUCH_LINK, kernel.no_such_link),
     (kernel.NO_NUMBER, kernel.no_number),
     (kernel.TWO_VALUES, kernel.two_values),
+    (services.UNKNOWN_SERVICE, services.unknown_services),
     (features.TOO_NEW, features.too_new),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from kvmgen.diagnostics import Origin
@@ -11,12 +10,13 @@ from kvmgen.model.filter_trees import FilterTree, FilterTrees, Reading
 from kvmgen.model.filters import FilterInclude
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.site import Site
+from kvmgen.value import value
 
 Related = tuple[tuple[Origin, str], ...]
 LEARNING = "CTRL_IP_LEARNING"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Use:
     """An interface and its filter. ``origin`` is the interface's `filter`; ``said`` the parameters written there.
 

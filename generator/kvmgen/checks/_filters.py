@@ -8,13 +8,13 @@ names. Both must let a packet pass.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from kvmgen.diagnostics import Diagnostic, Origin
 from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
 from kvmgen.model.filters import EBTABLES_PROTOCOLS, Filter, FilterInclude, FilterRule
 from kvmgen.model.site import Site
+from kvmgen.value import record
 
 IPV4, IPV6 = "ipv4", "ipv6"
 EVERYTHING = "everything"
@@ -38,7 +38,7 @@ _CHAIN_PRIORITIES: Mapping[str, int] = MappingProxyType(
 _FOR_PEOPLE = frozenset(("comment",))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placed:
     """A rule in the tree of a filter. ``place`` is where the inventory says it, or includes what says it.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from kvmgen.value import record
 
 _MAC = re.compile(r"([0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}")
 _MAC_WORDS = frozenset(("unicast", "multicast", "broadcast", "bga"))
@@ -21,7 +22,7 @@ _HEX_DIGITS = re.compile(r"0[0-9A-Fa-f]+|[0-9A-Fa-f]*[A-Fa-f][0-9A-Fa-f]*|[0-9]"
 """Digits that nobody means as decimal ones."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Kind:
     """A kind of value, in words, and whether a value is of it."""
 

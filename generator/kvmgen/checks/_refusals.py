@@ -106,6 +106,8 @@ def _value_problem(option: Option) -> str | None:
 
 def _is_wrong(text: str) -> bool:
     """Whether what looks like a whole address isn't one; names and shortened addresses are left to iptables."""
+    if re.fullmatch(r"[0-9.]+-[0-9.]+", text):  # a range, which only -m iprange takes
+        return True
     if ":" not in text and not re.fullmatch(r"\d+\.\d+\.\d+\.\d+(/[0-9.]+)?", text):
         return False
     try:

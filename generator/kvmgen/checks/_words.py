@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
+
+from kvmgen.value import record
 
 DROPS = frozenset(("DROP", "REJECT"))
 _ENDS = DROPS | {"ACCEPT", "RETURN", "QUEUE", "MASQUERADE", "SNAT", "DNAT", "REDIRECT", "NETMAP"}
@@ -53,7 +54,7 @@ _SAY_BY_THEIR_OPTIONS = frozenset(
 _ANYWHERE = frozenset(("0/0", "0.0.0.0/0", "::/0", "any/0", "all", "any", "0"))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Option:
     """An option with its values; ``name`` is the short spelling where there are several."""
 
@@ -67,7 +68,7 @@ class Option:
         return self.values[0] if self.values else ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Words:
     """A rule's options in their order; ``unreadable`` says why they can't be told apart."""
 

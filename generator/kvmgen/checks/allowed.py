@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from ipaddress import IPv6Network
 
 from kvmgen.checks._filter_use import Use, uses
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.site import Site
 from kvmgen.model.values import Interface, Network
+from kvmgen.value import record
 
 ALL_LINK_LOCAL = Rule(code="KV538", title="Link-local addresses of others")
 OTHERS_ADDRESS = Rule(code="KV541", title="An allowed segment with somebody else's address", severity=Severity.WARNING)
@@ -70,7 +70,7 @@ def _link_local_of_others(what: str, whose: str, origin: Origin) -> Diagnostic:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Owned:
     """An address and who has it; no `owner` where it is no guest."""
 
@@ -81,7 +81,7 @@ class _Owned:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Allowed:
     network: Network
     owner: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from kvmgen.checks._filters import (
     DROPS,
@@ -23,6 +22,7 @@ from kvmgen.checks._filters import (
 )
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.site import Site
+from kvmgen.value import record
 
 CHAIN_PRIORITY = Rule(code="KV502", title="Chain priorities that don't hold")
 SAME_PRIORITY = Rule(code="KV505", title="Rules of one priority that disagree", severity=Severity.WARNING)
@@ -105,7 +105,7 @@ def _where(placed: Placed) -> Origin:
 # -- what a rule is about ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _About:
     """The packets that a rule matches, so that equal ones are the same packets for certain."""
 

@@ -244,8 +244,8 @@ def borrowed_mtus(site: Site) -> Iterator[Diagnostic]:
                 port = next(ports(links, bridge))
                 yield Diagnostic(
                     rule=BORROWED,
-                    message=f"the bridge {bridge.name!r} has its MTU of {large} from {port.name!r} alone: the next port "
-                    "that has less lowers it for all",
+                    message=f"the bridge {bridge.name!r} has its MTU of {large} from {port.name!r} alone: "
+                    "the next port that has less lowers it for all",
                     hint=f"Write `mtu: {large}` on the bridge; `kvmgen validate --fix` does it.",
                     origin=bridge.origin,
                     on_key=True,

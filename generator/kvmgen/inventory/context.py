@@ -13,6 +13,7 @@ from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.inventory import docs
 from kvmgen.inventory.identity import Identity
 from kvmgen.model.values import Address, Bandwidth, Bandwidths, Dns, Interface, Mac, Network, Range, Route, Uuid
+from kvmgen.value import record
 
 NO_REFERENCE = Rule(code="KV020", title="A reference to something that isn't there", doc=docs.NO_REFERENCE)
 NAME_TWICE = Rule(code="KV021", title="A name used twice", doc=docs.NAME_TWICE)
@@ -27,7 +28,7 @@ Data = Mapping[str, Any]
 _UNITS = {"KiB": 1, "MiB": 1024, "GiB": 1024**2, "TiB": 1024**3}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Document:
     """One inventory file that its schema found valid."""
 

@@ -11,7 +11,6 @@ import io
 import os
 import tempfile
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,13 @@ from kvmgen.diagnostics import Position
 from kvmgen.inventory.corrections import Change, correct
 from kvmgen.inventory.read import inventory_files
 from kvmgen.inventory.source import Source, decode, parse
+from kvmgen.value import record
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fixed:
     """One correction in a file; ``position`` is where it was needed."""
 

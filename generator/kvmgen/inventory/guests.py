@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kvmgen.diagnostics import Origin
@@ -16,6 +15,7 @@ from kvmgen.inventory.schema import defaults
 from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.guest import Cpu, Disk, Firmware, Graphics, Guest, GuestInterface, Watchdog
 from kvmgen.model.host import Ethernet, Host, Node
+from kvmgen.value import record
 
 _BUSES = {"vd": "virtio", "sd": "scsi", "hd": "ide", "fd": "fdc"}
 _FIRMWARE_AUTOSELECT = (5, 2)
@@ -23,7 +23,7 @@ _FIRMWARE_AUTOSELECT = (5, 2)
 _EMULATOR = "/usr/libexec/qemu-kvm"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Surroundings:
     """What a guest is lowered against."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import NAME_TWICE, NOT_TOGETHER, Context, Data, optional_mac
 from kvmgen.inventory.schema import defaults
 from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Vlan
+from kvmgen.value import record
 
 _LAYERS = ("ethernets", "bonds", "vlans", "bridges")
 
@@ -40,7 +40,7 @@ _BOND_OPTIONS = (
 """The kernel's bonding options, in the order of its documentation; the kernel writes them with underscores."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Links:
     """A machine's links by layer."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, Document, bandwidths, mac, optional_mac
@@ -23,6 +22,7 @@ from kvmgen.model.network import (
     VirtualNetwork,
 )
 from kvmgen.model.values import Address, Interface, Mac, Range
+from kvmgen.value import record
 
 _ONLY_LIBVIRTS_OWN = (
     "forward-dev",
@@ -38,7 +38,7 @@ _ONLY_LIBVIRTS_OWN = (
 """What libvirt refuses on a network that is a bridge of the host."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lease:
     """A guest's interface on a network: what the network's DHCP and DNS say of it."""
 
@@ -48,7 +48,7 @@ class Lease:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Place:
     """A network's data on one host, and where each key of it was said."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from kvmgen.diagnostics import Origin
@@ -16,6 +15,7 @@ from kvmgen.model.guest import FilterRef, GuestInterface
 from kvmgen.model.host import Addressing, Host
 from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.values import Mac, Network
+from kvmgen.value import record
 
 Networks = Mapping[str, Mapping[str, VirtualNetwork]]
 
@@ -113,7 +113,7 @@ def _bridge(context: Context, name: str, origin: Origin, host: Host, networks: N
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Sender:
     """What an interface is known to send from."""
 

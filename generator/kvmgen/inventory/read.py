@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from kvmgen.inventory.schema import validate
 from kvmgen.inventory.silence import Silence, find_silences
 from kvmgen.inventory.source import MAX_BYTES, UNREADABLE, decode, parse
 from kvmgen.parallel import mapped
+from kvmgen.value import record
 
 STRAY_FILE = Rule(code="KV005", title="A file that isn't part of an inventory", doc=docs.STRAY_FILE)
 BAD_NAME = Rule(code="KV006", title="A file's name that can't be an object's", doc=docs.BAD_NAME)
@@ -31,7 +31,7 @@ _FILTER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 """libvirt's own schema wants an XML name."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Documents:
     """The valid documents by name, the names of those that aren't, and every diagnostic of reading them."""
 
@@ -45,7 +45,7 @@ class Documents:
     silences: list[Silence]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _File:
     kind: str
     name: str

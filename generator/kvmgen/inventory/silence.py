@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule, Severity
 from kvmgen.inventory import docs
 from kvmgen.inventory.source import is_comment
 from kvmgen.inventory.sources import Sources
+from kvmgen.value import record
 
 UNUSED_SILENCE = Rule(
     code="KV008", title="A silence that silences nothing", severity=Severity.WARNING, doc=docs.UNUSED_SILENCE
@@ -26,7 +26,7 @@ _MARK = re.compile(r"(?:^|\s)(#\s*kvmgen(?::|\s+ignore\b))")
 _COMMENT = re.compile(r"#\s*kvmgen:\s*ignore\s+(?P<codes>KV\d{3}(?:\s*,\s*KV\d{3})*)\s+--\s+[^\s#]")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Silence:
     """A comment that silences ``codes`` on ``line``: its own, or the one below it where it stands alone."""
 

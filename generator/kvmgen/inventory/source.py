@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from yaml._yaml import CParser
 
 from kvmgen.diagnostics import Diagnostic, Origin, Pointer, Position, Rule, first_of
 from kvmgen.inventory import docs
+from kvmgen.value import record
 
 UNREADABLE = Rule(code="KV001", title="A file that can't be read", doc=docs.UNREADABLE)
 NOT_YAML = Rule(code="KV002", title="A file that isn't valid YAML", doc=docs.NOT_YAML)
@@ -43,15 +43,13 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LARGEST = 2**63
 _PROPERTY = re.compile(r"(?:^|[\s\[{,:])[!&]", re.MULTILINE)
-_NOT_TEXT = re.compile(
-    "[^\t\n\r -~\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-)
+_NOT_TEXT = "[^\t\n\r -~\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 """What YAML doesn't allow, a byte order mark within the text, the line breaks that only YAML 1.1 knows, and what turns
 round the direction of writing: a line would read in another order than it is meant in."""
 _NUMBER_STARTS = frozenset("+-.0123456789")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Source:
     """The text of one inventory file; ``file`` is relative to the inventory's folder."""
 
@@ -294,7 +292,7 @@ Refusal = tuple[str, str, Position]
 
 
 def _not_text(text: str) -> Refusal | None:
-    found = _NOT_TEXT.search(text)
+    found = re.search("[^\t\n\r -~]" if text.isascii() else _NOT_TEXT, text)
     if found is None:
         return None
     lines = f"{text[: found.start()]}|".splitlines()

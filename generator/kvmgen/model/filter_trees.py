@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
 from kvmgen.model.filters import Filter, FilterInclude, FilterRule, Match
+from kvmgen.value import record, value
 
 _VARIABLE = re.compile(r"\$([A-Za-z0-9_]+)(?:\[(@?)([0-9]+)\])?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variable:
     """A variable as a rule reads it: ``$A`` and ``$A[@1]`` walk through a list by an iterator, ``$A[2]`` takes one.
 
@@ -43,7 +44,7 @@ def variable(text: str) -> Variable | None:
     return Variable(name, int(number)) if at else Variable(name, None, int(number))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Given:
     """What an include sets a variable to, and where it says so."""
 
@@ -51,7 +52,7 @@ class Given:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Reading:
     """A rule that reads variables, where a tree has it: by attribute, and what the includes on the way there set.
 
@@ -79,7 +80,7 @@ class Reading:
         return groups.values()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FilterTree:
     """A filter and all that it includes.
 

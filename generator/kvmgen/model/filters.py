@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.values import Uuid
+from kvmgen.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Match:
     """A rule's one protocol element: ``<tcp match='no' dstportstart='22'/>`` without the brackets.
 
@@ -21,7 +21,7 @@ class Match:
     negated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FilterRule:
     """``<rule>``; ``match`` is ``None`` for a rule that fits every packet. ``state_match`` False is statematch='0'."""
 
@@ -33,7 +33,7 @@ class FilterRule:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FilterInclude:
     """``<filterref>`` inside a filter, with parameters of its own."""
 
@@ -42,7 +42,7 @@ class FilterInclude:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Filter:
     """An nwfilter. ``priority`` is the chain's, ``None`` where libvirt's default for its prefix stands."""
 

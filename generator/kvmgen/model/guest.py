@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import Addressing, Node
 from kvmgen.model.values import Bandwidths, Mac, Network, Uuid
+from kvmgen.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Disk:
     """A disk, cdrom or floppy under its target name.
 
@@ -45,7 +46,7 @@ class Disk:
         return number - 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class FilterRef:
     """A reference to an nwfilter with its parameters, sorted by name; a list has several values.
 
@@ -58,7 +59,7 @@ class FilterRef:
     said: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class GuestInterface:
     """A NIC. Exactly one of ``network`` (the inventory's name) and ``bridge`` is set.
 
@@ -88,7 +89,7 @@ class GuestInterface:
     pci: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Cpu:
     """A guest's CPU: ``mode`` is host-model, host-passthrough or custom (then ``model`` names it).
 
@@ -100,7 +101,7 @@ class Cpu:
     topology: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Firmware:
     """UEFI firmware: the image and its variables' template, or ``None`` to let libvirt choose them."""
 
@@ -109,7 +110,7 @@ class Firmware:
     nvram_template: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Graphics:
     """A graphical console: ``type`` is vnc or spice; the port is libvirt's choice."""
 
@@ -118,7 +119,7 @@ class Graphics:
     keymap: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Watchdog:
     """A watchdog device and what libvirt does when it fires."""
 
@@ -126,7 +127,7 @@ class Watchdog:
     action: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Guest:
     """A guest. ``hosts`` are those that can carry it, its home first. Memory is in KiB.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.platform import Platform
 from kvmgen.model.values import Dns, Interface, Mac, Route
+from kvmgen.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Addressing:
     """How a link gets its addresses."""
 
@@ -26,7 +26,7 @@ class Addressing:
         return not (self.addresses or self.dhcp4 or self.dhcp6 or self.accept_ra)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Link:
     """What every link has. ``controller`` is the bond or bridge that it is a port of."""
 
@@ -39,7 +39,7 @@ class Link:
     bond: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Ethernet(Link):
     """A physical NIC. ``ethtool`` holds the words after ``ethtool -s DEVICE``, as initscripts takes them."""
 
@@ -47,7 +47,7 @@ class Ethernet(Link):
     ethtool: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bond(Link):
     """A bond; ``options`` are the kernel's own option names and values, ``mode`` first."""
 
@@ -55,7 +55,7 @@ class Bond(Link):
     options: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Vlan(Link):
     """An 802.1Q link on ``parent``."""
 
@@ -63,7 +63,7 @@ class Vlan(Link):
     id: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bridge(Link):
     """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site."""
 
@@ -74,7 +74,7 @@ class Bridge(Link):
     mac: Mac | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DirectChain:
     """A chain of the administrator's own."""
 
@@ -84,7 +84,7 @@ class DirectChain:
     origin: Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DirectRule:
     """A packet filter rule, word for word as ``iptables`` takes it after the chain's name.
 
@@ -100,7 +100,7 @@ class DirectRule:
     why: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class ZonePort:
     """An open port or a range of ports, ``22`` or ``5900-5999``."""
 
@@ -108,7 +108,7 @@ class ZonePort:
     protocol: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Zone:
     """A firewalld zone. ``target`` is ``default``, ``ACCEPT``, ``DROP`` or ``REJECT`` (firewalld's ``%%REJECT%%``)."""
 
@@ -143,7 +143,7 @@ BUILT_IN_ZONES = frozenset(
 """The zones that come with firewalld, libvirt and NetworkManager."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Firewall:
     """A packet filter: direct chains and rules in the order they were written, zones sorted by name.
 
@@ -157,7 +157,7 @@ class Firewall:
     policies: tuple[tuple[str, str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Sysctl:
     """One kernel setting; ``why`` is set where kvmgen derived it."""
 
@@ -167,7 +167,7 @@ class Sysctl:
     why: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Node:
     """What hosts and guests' insides share: a machine that runs a platform of the EL family.
 
@@ -198,7 +198,7 @@ class Node:
         yield from self.bridges
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Host(Node):
     """A KVM host. ``memory`` is in KiB. ``management`` is the link that administrators come in through."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.values import Address, Bandwidths, Interface, Mac, Range, Route, Uuid
+from kvmgen.value import value
 
 
 class Forward(StrEnum):
@@ -19,7 +20,7 @@ class Forward(StrEnum):
     BRIDGE = "bridge"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Nat:
     """``<nat>``: source ports as (first, last), source addresses, and whether IPv6 is translated too."""
 
@@ -28,7 +29,7 @@ class Nat:
     ipv6: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DhcpHost:
     """A fixed lease. IPv4 is known by ``mac``; for IPv6 libvirt takes only a name (or a DUID), never a MAC.
 
@@ -42,7 +43,7 @@ class DhcpHost:
     origin: Origin | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Dhcp:
     """What dnsmasq leases, both families together."""
 
@@ -50,7 +51,7 @@ class Dhcp:
     hosts: tuple[DhcpHost, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DnsForwarder:
     """An upstream resolver, for every name or for one domain."""
 
@@ -58,7 +59,7 @@ class DnsForwarder:
     domain: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DnsHost:
     """The names of one address."""
 
@@ -66,7 +67,7 @@ class DnsHost:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DnsTxt:
     """A TXT record."""
 
@@ -74,7 +75,7 @@ class DnsTxt:
     value: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class DnsSrv:
     """An SRV record; ``protocol`` is tcp or udp."""
 
@@ -87,7 +88,7 @@ class DnsSrv:
     weight: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class NetworkDns:
     """The network's resolver. ``enable`` and ``forward_plain_names`` are ``None`` where libvirt's default stands."""
 
@@ -99,7 +100,7 @@ class NetworkDns:
     srvs: tuple[DnsSrv, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Portgroup:
     """A named set of port settings that a guest's interface may ask for."""
 
@@ -109,7 +110,7 @@ class Portgroup:
     bandwidth: Bandwidths | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class VirtualNetwork:
     """A virtual network on one host.
 

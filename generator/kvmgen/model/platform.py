@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 
+from kvmgen.value import record
+
 Version = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Versions:
     """The versions of the programs that read what kvmgen writes."""
 

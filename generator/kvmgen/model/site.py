@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.filters import Filter
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.host import Host, Node
 from kvmgen.model.network import VirtualNetwork
+from kvmgen.value import value
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Site:
     """Everything that was said, resolved. The mappings are sorted by name.
 
@@ -56,7 +57,7 @@ class Site:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HostView:
     """What lands on one host, each tuple in the order in which it is applied.
 

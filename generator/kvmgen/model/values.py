@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NewType
 
 from kvmgen.diagnostics import Origin
+from kvmgen.value import record, value
 
 Mac = NewType("Mac", str)
 """Six lower-case hexadecimal pairs with colons."""
@@ -24,7 +25,7 @@ GIB = 1024 * 1024
 """Memory is counted in KiB, as libvirt does."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Range:
     """An inclusive range of addresses, both of one family."""
 
@@ -32,7 +33,7 @@ class Range:
     end: Address
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Route:
     """A route: ``to`` is ``None`` for the default route, whose family is that of ``via``."""
 
@@ -46,7 +47,7 @@ class Route:
         return self.via.version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Dns:
     """The resolver's settings; ``origin`` is where they were said, a machine's own file or the site's."""
 
@@ -55,7 +56,7 @@ class Dns:
     origin: Origin | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bandwidth:
     """A traffic limit of one direction, in libvirt's units: KiB/s for rates, KiB for ``burst``."""
 
@@ -65,7 +66,7 @@ class Bandwidth:
     floor: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Bandwidths:
     """Limits of both directions; libvirt's ``inbound`` is towards the guest."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Link, Node, Vlan
 from kvmgen.model.platform import Platform
 from kvmgen.model.values import Interface, Route
+from kvmgen.value import record
 
 Keys = Iterator[tuple[str, str]]
 
@@ -29,7 +29,7 @@ def quoted(value: str) -> str:
     return value if _PLAIN.fullmatch(value) else '"' + _SPECIAL.sub(r"\\\1", value) + '"'
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Machine:
     """What a link's file depends on beside the link itself.
 

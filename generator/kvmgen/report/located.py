@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kvmgen.diagnostics import Diagnostic, Origin, Position, Rule
 from kvmgen.inventory.sources import Sources
+from kvmgen.value import value
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -20,7 +21,7 @@ class Place:
     column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class Located:
     """A diagnostic and where it points to; ``place`` is ``None`` for what concerns no file of the inventory.
 
