@@ -1,7 +1,7 @@
 """Documents from a JSON Schema: a Hypothesis strategy that walks the schema as a validator does.
 
 What it makes is valid by the schema, and takes few optional keys at a time: of documents that say everything at once
-hardly one is right. What a schema can't say, which names exist and which values make sense together, comes from `Known`.
+hardly one is right. What a schema can't say, which names exist and which values fit together, comes from `Known`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ class _Walk:
         most = min(words.get("maxItems", LARGEST), least + 3)
         items = self.value(file, words["items"], f"{way}/0")
         unique = repr if words.get("uniqueItems") else None
-        some, any_ = (st.lists(items, min_size=size, max_size=most, unique_by=unique) for size in (max(least, 1), least))
+        some, any_ = (
+            st.lists(items, min_size=size, max_size=most, unique_by=unique) for size in (max(least, 1), least)
+        )
         return usually(some, any_)
 
     def _mapping(self, file: str, words: Mapping[str, Any], way: str) -> Strategy:

@@ -45,4 +45,4 @@ def test_a_field_that_isnt_there() -> None:
     with pytest.raises(AttributeError):
         Link(name="a").speed = 1  # type: ignore[attr-defined]
     with pytest.raises(TypeError):
-        Link("a")  # type: ignore[call-arg, misc]
+        Link("a")  # type: ignore[call-arg]

@@ -16,10 +16,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from kvmgen.artifact import Artifact, Kind
-from kvmgen.model.host import Node
+from kvmgen.model.host import Link, Node
 from kvmgen.model.site import HostView
 from kvmgen.render._ifcfg_keys import Machine, keys
-from kvmgen.render.ifcfg import FOLDER as NETWORK_SCRIPTS
 from tests.lab.domain import as_testable
 from tests.lab.host import LabHost
 from tests.real.harvest import Sample
@@ -124,7 +123,7 @@ def start_networks(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
 
 
 def instantiate_filters(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
-    """Bind filters, with all that they include, to taps, with the parameters of their guests, as a guest's start does."""
+    """Bind filters, with all that they include, to taps, with their guests' parameters, as a guest's start does."""
     script = []
     for number, item in enumerate(found):
         filters = [artifact for _, artifact in item.sample.of_kind(Kind.NWFILTER)]
@@ -221,10 +220,44 @@ def _meant(item: Item) -> dict[str, str]:
     if name == "network":
         more = {"IPV6FORWARDING": "yes"} if machine.forwards_ipv6 else {}
         return {"NETWORKING": "yes", "NETWORKING_IPV6": "yes", **more, "HOSTNAME": node.hostname}
-    return next(dict(keys(link, machine)) for link in node.links if name == f"ifcfg-{link.name}")
+    return dict(keys(_link(item), machine))
 
 
-# -- the kernel's settings and routes ----------------------------------------------------------------------------------
+# -- the kernel --------------------------------------------------------------------------------------------------------
+
+
+def configure(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Let the kernel configure the link of each ifcfg or route file, as network-scripts would, and add its routes.
+
+    Routes of a link that asks for its addresses may lead through what it gets: they are left out.
+    """
+    script: list[tuple[int, str]] = []
+    for number, item in enumerate(found):
+        link = _link(item)
+        script += [(_QUIET, f"link add {link.name} type veth peer name of-other-end")]
+        script += [(_QUIET, "link set of-other-end up mtu 65535")]
+        script += [(number, f"link set {link.name} up mtu {link.mtu or 1500}")]
+        script += [
+            (number, f"address add {one} dev {link.name}{' nodad' * (one.version == 6)}")
+            for one in link.addressing.addresses
+        ]
+        if "/route" in item.path and not (link.addressing.dhcp4 or link.addressing.dhcp6 or link.addressing.accept_ra):
+            lines = (line for line in item.artifact.text.splitlines() if not line.startswith("#"))
+            script += [(number, f"route add {line}") for line in lines]
+        script.append((_QUIET, f"link delete {link.name}"))
+    text = "".join(f"{line}\n" for _, line in script)
+    done = lab.run("unshare", "--net", "ip", "-force", "-batch", "-", input=text, check=False, timeout=LONG)
+    said: defaultdict[int, str] = defaultdict(str)
+    for words, line in re.findall(r"(.*?)\nCommand failed -:(\d+)\n", done.stderr, re.DOTALL):
+        number, command = script[int(line) - 1]
+        assert number != _QUIET, f"{command}: {words}"
+        said[number] += f"{command}: {words.strip()}\n"
+    yield from _refused(found, said)
+
+
+def _link(item: Item) -> Link:
+    name = re.sub(r".*/(ifcfg|route6?)-", "", item.path)
+    return next(link for link in item.node.links if link.name == name)
 
 
 def read_settings(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:

@@ -353,7 +353,10 @@ def _filters(draw: st.DrawFn) -> Files:
     reference = {"name": "new", "parameters": parameters}
     addresses = draw(_one([], [], ["192.0.2.30/24"], ["192.0.2.30/24", "2001:db8::30/64"]))
     nic = {"bridge": "br0", "filter": reference, **({"addresses": addresses} if addresses else {})}
-    return {"filters/new.yaml": data, "guests/uses-new.yaml": {"hosts": [draw(_one(*HOSTS))], "interfaces": {"eth0": nic}}}
+    return {
+        "filters/new.yaml": data,
+        "guests/uses-new.yaml": {"hosts": [draw(_one(*HOSTS))], "interfaces": {"eth0": nic}},
+    }
 
 
 SUBJECTS: Mapping[str, Subject] = {

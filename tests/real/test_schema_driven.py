@@ -105,10 +105,17 @@ def test_filters_are_instantiated(lab: LabHost) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_shell_that_sources_a_file_gets_what_was_meant(shell: tuple[str, ...], tmp_path: Path) -> None:
-    found = items(samples(), below("etc/sysconfig/network-scripts/ifcfg-", "etc/sysconfig/network"))
-    found = [item for item in found if "/route" not in item.path]
-    assert len(found) > EXAMPLES
+    found = items(samples(), lambda item: "/ifcfg-" in item.path or item.path == "etc/sysconfig/network")
+    assert len(found) > 0.5 * EXAMPLES
     hold(consumers.source(shell, found, tmp_path))
+
+
+def test_the_kernel_takes_addresses_and_routes(lab: LabHost) -> None:
+    routes = items(samples(), lambda item: "/network-scripts/route" in item.path)
+    links = items(samples(), lambda item: "/ifcfg-" in item.path and "IPADDR" in item.artifact.text)
+    assert len(routes) > 0.05 * EXAMPLES
+    assert len(links) > 0.2 * EXAMPLES
+    hold(consumers.configure(lab, [*some(routes, 0.3), *some(links, 0.3)]))
 
 
 def test_systemd_reads_the_settings(lab: LabHost) -> None:
