@@ -162,14 +162,18 @@ def _walk(kind: str, file: str, node: Any, way: str, put: Put) -> Iterator[Place
 def _walk_mapping(kind: str, file: str, words: Mapping[str, Any], way: str, put: Put) -> Iterator[Place]:
     around = SEEDS.get(way) or _sample(file, words)
     for key, child in words.get("properties", {}).items():
-        yield from _walk(kind, file, child, f"{way}/{key}", lambda value, key=key: put({**around, key: value}))
+        yield from _walk(kind, file, child, f"{way}/{key}", _under(key, around, put))
     inner = words.get("additionalProperties")
     if isinstance(inner, dict):
         names = _resolved(file, words.get("propertyNames", {"type": "string"}))[1]
         name = _KEYS.get(way) or _sample(file, {"type": "string", **names})
         full = SEEDS.get(f"{way}/*") or _sample(*_resolved(file, inner))
-        yield from _walk(kind, file, inner, f"{way}/*", lambda value: put({**around, name: value}))
+        yield from _walk(kind, file, inner, f"{way}/*", _under(name, around, put))
         yield Place(kind, f"{way}/KEY", {"type": "string", **names}, name, lambda key: put({**around, key: full}))
+
+
+def _under(key: str, around: Mapping[str, Any], put: Put) -> Put:
+    return lambda value: put({**around, key: value})
 
 
 def _resolved(file: str, node: Any) -> tuple[str, Mapping[str, Any]]:

@@ -311,3 +311,10 @@ def test_an_unquoted_address_is_the_quoted_one(site: Path) -> None:
         assert run("build")[0] == 0
         outputs.append(tree(site / "output"))
     assert outputs[0] == outputs[1]
+
+
+def test_a_hundred_findings_in_a_file_are_enough(site: Path) -> None:
+    for content in ("hosts: [kvm1]\n" + "".join(f"k{number}: 1\n" for number in range(101)), "1: 2\n" * 101):
+        write(site / "inventory", {"guests/web2.yaml": content})
+        _, _, err = run("validate")
+        assert err.endswith("There is more in this file: mend these 100 first.\n100 errors\n")

@@ -108,7 +108,7 @@ def _link(path: Path, target: Path | str) -> None:
     path.symlink_to(target)
 
 
-STRANGE: dict[str, tuple[Callable[[Path], None], str]] = {
+STRANGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file that is itself": (lambda root: _link(root / "guests/web2.yaml", "web2.yaml"), "guests/web2.yaml:1:1"),
     "a file that leads nowhere": (lambda root: _link(root / "guests/web2.yaml", "nothing"), "guests/web2.yaml:1:1"),
     "a file that never ends": (lambda root: _link(root / "guests/web2.yaml", "/dev/zero"), "guests/web2.yaml:1:1"),
@@ -124,7 +124,7 @@ STRANGE: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize(("make", "told"), STRANGE.values(), ids=STRANGE)
-def test_what_is_no_file_is_told(site: Path, make: Callable[[Path], None], told: str) -> None:
+def test_what_is_no_file_is_told(site: Path, make: Callable[[Path], object], told: str) -> None:
     make(site / "inventory")
     assert told in refused(site)
 
@@ -164,6 +164,7 @@ def test_what_may_not_be_read_is_told(site: Path) -> None:
         done = as_anybody("build")
         assert (done.returncode, done.stdout) == (1, "")
         assert_told(done.stderr)
+        assert "site.yaml" in done.stderr
         assert "Permission denied" in done.stderr
     assert tree(site / "output") == before
     inventory.chmod(0o755)
@@ -192,8 +193,9 @@ def re_codes(err: str) -> list[str]:
 
 FULL = """
 mount -t tmpfs -o size=256k tmpfs "$1" && cp -a output "$1/output" && rm -r inventory/guests
-{ seq -f '    - {family: both, chain: FORWARD, priority: %g, rule: "-i br0 -p tcp --dport 25 -j DROP"}' 3000; } > rules
-{ cat inventory/hosts/kvm1.yaml; echo 'firewall:'; echo '  direct:'; cat rules; } > new && mv new inventory/hosts/kvm1.yaml
+printf 'firewall:\n  direct:\n' >> inventory/hosts/kvm1.yaml
+rule='- {family: both, chain: FORWARD, priority: %g, rule: "-i br0 -p tcp --dport %g -j DROP"}'
+seq 3000 | while read -r n; do printf "    $rule\n" "$n" "$n"; done >> inventory/hosts/kvm1.yaml
 """
 READ_ONLY = """
 mount -t tmpfs tmpfs "$1" && cp -a output "$1/output" && rm -r inventory/guests && mount -o remount,ro "$1"
@@ -207,7 +209,7 @@ mount -t tmpfs tmpfs "$1" && cp -a output "$1/output" && rm -r inventory/guests 
 def test_a_disk_that_takes_nothing(site: Path, prepare: str, reason: str) -> None:
     """The old output is there byte for byte, and nothing else: no stage, no half of a file."""
     (site / "disk").mkdir()
-    build = f'"$2" -m kvmgen build -o "$1/output"; echo "code $?"; diff -r output "$1/output" && ls -A "$1"'
+    build = '"$2" -m kvmgen build -o "$1/output"; echo "code $?"; diff -r output "$1/output" && ls -A "$1"'
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f"{prepare}\n{build}", "sh", "disk", sys.executable],
         env=ENVIRONMENT,

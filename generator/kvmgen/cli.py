@@ -31,8 +31,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="The folder with the inventory.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The folder that the hosts' files go to.")]
+Inventory = Annotated[Path, typer.Option("--inventory", "-i", readable=False, help="The folder with the inventory.")]
+Output = Annotated[Path, typer.Option("--output", "-o", readable=False, help="The folder that the hosts' files go to.")]
+"""Whether they can be read is found out, and told, where they are read."""
 Strict = Annotated[bool, typer.Option("--strict", help="Let warnings fail as well.")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -109,26 +110,45 @@ def inventory_files(root: Path) -> list[tuple[str, str]]:
 
 def _find(root: Path, diagnostics: list[Diagnostic]) -> Iterator[_File]:
     """Every file of the inventory, sorted; what doesn't belong is told."""
-    if not (root / SITE_FILE).is_file():
-        message = f"there is no {SITE_FILE} in {root}"
+    missing = _missing_site(root)
+    if missing:
         hint = "Run kvmgen at the top of a site's repository, or name the folder with --inventory."
-        diagnostics.append(Diagnostic(rule=NO_INVENTORY, message=message, hint=hint))
+        diagnostics.append(Diagnostic(rule=NO_INVENTORY, message=missing, hint=hint))
         return
     for entry in _entries(root, "", diagnostics):
         if entry.name == SITE_FILE:
             yield _File("site", "site", SITE_FILE)
-        elif entry.name in FOLDERS and entry.is_dir():
+        elif entry.name in FOLDERS and os.path.isdir(entry.path):
             yield from _objects(root, entry.name, FOLDERS[entry.name], diagnostics)
         else:
             hint = f"An inventory holds {SITE_FILE} and the folders {', '.join(FOLDERS)}: move or remove it."
             diagnostics.append(_stray(STRAY_FILE, entry.name, "nothing reads this", hint))
 
 
+def _missing_site(root: Path) -> str | None:
+    """Why there is no inventory, if so."""
+    try:
+        mode = os.stat(root / SITE_FILE).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return f"there is no {SITE_FILE} in {root}"
+    except OSError as error:
+        return f"{SITE_FILE} in {root} can't be read: {error.strerror}"
+    return None if stat.S_ISREG(mode) else f"{SITE_FILE} in {root} is not a file"
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file or leads to one; a link may lead in a circle."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
 def _objects(root: Path, folder: str, kind: str, diagnostics: list[Diagnostic]) -> Iterator[_File]:
     for entry in _entries(root, folder, diagnostics):
         file = f"{folder}/{entry.name}"
         stem, suffix = os.path.splitext(entry.name)
-        if suffix != ".yaml" or not entry.is_file():
+        if suffix != ".yaml" or not _is_file(entry):
             hint = f"Objects stand in {folder}/NAME.yaml: rename, move or remove it."
             diagnostics.append(_stray(STRAY_FILE, file, "nothing reads this", hint))
         elif not (_FILTER_NAME if kind == "filter" else _NAME).fullmatch(stem):

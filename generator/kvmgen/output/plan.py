@@ -141,7 +141,11 @@ def _is_file(path: str, plan: Plan) -> bool:
     """Whether a file is there to be removed; something else under its name isn't kvmgen's."""
     try:
         mode = os.lstat(path).st_mode
-    except (OSError, ValueError):  # the latter for what can't be a path at all
+    except ValueError:  # it can't be a path at all
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            plan.problems.append(not_written(path, error))
         return False
     if not stat.S_ISREG(mode):
         plan.problems.append(_symlink(path) if stat.S_ISLNK(mode) else _in_the_way(path))
