@@ -86,6 +86,8 @@ ARGUMENTS: dict[str, tuple[list[str], str]] = {
     "an output that is a file": (["-o", "inventory/site.yaml"], "KV032"),
     "an output that is a device": (["-o", "/dev/full"], "KV032"),
     "an output within a file": (["-o", "inventory/site.yaml/x"], "KV032"),
+    "the inventory as output": (["-o", "inventory"], "KV032"),
+    "an output in the inventory": (["-o", "inventory/../inventory/hosts/x"], "KV032"),
     "an output in the kernel": (["-o", "/proc/kvmgen"], "KV032"),
     "a host's way up": (["--host", "../kvm1"], "KV034"),
     "a host's colour": (["--host", "\x1b[31m"], "KV034"),
@@ -111,6 +113,8 @@ def _link(path: Path, target: Path | str) -> None:
 STRANGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file that is itself": (lambda root: _link(root / "guests/web2.yaml", "web2.yaml"), "guests/web2.yaml:1:1"),
     "a file that leads nowhere": (lambda root: _link(root / "guests/web2.yaml", "nothing"), "guests/web2.yaml:1:1"),
+    "a file from elsewhere": (lambda root: _link(root / "guests/web2.yaml", "/etc/passwd"), "guests/web2.yaml:1:1"),
+    "a folder from elsewhere": (lambda root: _link(root / "filters", "/etc"), "filters:1:1"),
     "a file that never ends": (lambda root: _link(root / "guests/web2.yaml", "/dev/zero"), "guests/web2.yaml:1:1"),
     "a pipe": (lambda root: os.mkfifo(root / "guests/web2.yaml"), "guests/web2.yaml:1:1"),
     "a folder": (lambda root: (root / "guests/web2.yaml").mkdir(), "guests/web2.yaml:1:1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ from kvmgen.model.site import HostView, Site, views
 from kvmgen.output import docs
 from kvmgen.output.manifest import NAME as MANIFEST
 from kvmgen.output.manifest import manifest
-from kvmgen.output.plan import Plan, plan_gone_hosts, plan_host
+from kvmgen.output.plan import NOT_WRITTEN, Plan, plan_gone_hosts, plan_host
 from kvmgen.output.tree import commit, locked, stage
 from kvmgen.parallel import mapped
 from kvmgen.render import render
@@ -106,10 +107,11 @@ def build(
     result = load(inventory)
     if result.site is None or not result.is_good or (strict and result.diagnostics):
         return result
-    chosen = [view for view in views(result.site) if host in (None, view.host.name)]
-    if host is not None and not chosen:
-        result.diagnostics.append(_no_host(host, result.site))
+    refusal = _refusal(result.site, inventory, output, host)
+    if refusal is not None:
+        result.diagnostics.append(refusal)
         return result
+    chosen = [view for view in views(result.site) if host in (None, view.host.name)]
     if not write:
         _plan(result, output, chosen, host, progress, to_stage=False)
         return result
@@ -124,9 +126,15 @@ def build(
     return result
 
 
-def _no_host(host: str, site: Site) -> Diagnostic:
-    hint = f"There is: {', '.join(site.hosts)}." if site.hosts else "The inventory has no host yet."
-    return Diagnostic(rule=NO_HOST, message=f"there is no host {host!r} in the inventory", hint=hint)
+def _refusal(site: Site, inventory: Path, output: Path, host: str | None) -> Diagnostic | None:
+    """What is wrong with the way in which a build was asked for."""
+    if host is not None and host not in site.hosts:
+        hint = f"There is: {', '.join(site.hosts)}." if site.hosts else "The inventory has no host yet."
+        return Diagnostic(rule=NO_HOST, message=f"there is no host {host!r} in the inventory", hint=hint)
+    if Path(os.path.realpath(output)).is_relative_to(os.path.realpath(inventory)):
+        message = f"the output {output} is inside the inventory, where nothing but its own files may be"
+        return Diagnostic(rule=NOT_WRITTEN, message=message, hint="Name a folder beside the inventory with --output.")
+    return None
 
 
 def _plan(

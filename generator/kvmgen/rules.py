@@ -103,9 +103,7 @@ def as_markdown(documented: Iterable[Documented]) -> str:
     """The page about all rules: a table, then each."""
     chosen = list(documented)
     lines = [*_INTRODUCTION, "| code | | what |", "|---|---|---|"]
-    lines += [
-        f"| [{one.rule.code}](#{one.rule.code.lower()}) | {one.rule.severity} | {one.rule.title} |" for one in chosen
-    ]
+    lines += [_row(one.rule) for one in chosen]
     return "\n".join([*lines, "", *map(as_section, chosen)])
 
 

@@ -122,6 +122,22 @@ def start_networks(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
     yield from _refused(found, _virsh(lab, script))
 
 
+def start_domains(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
+    """Define and start each domain, its processors paused; the networks and bridges that it names must run."""
+    script = []
+    for number, item in enumerate(found):
+        filters = [artifact for _, artifact in item.sample.of_kind(Kind.NWFILTER)]
+        for index, artifact in enumerate(filters):
+            path = _put(lab, f"{number}-{index}.xml", artifact.text)
+            script.append((number, _define(replace(item, artifact=artifact), path)))
+        script.append((number, _define(item, _put(lab, f"{number}.xml", _text(item)))))
+        script.append((number, f"start {item.name} --paused"))
+        script += [(_QUIET, f"{command} {item.name}") for command in ("destroy", "undefine")]
+        names = [artifact.defines.name for artifact in reversed(filters) if artifact.defines]
+        script += [(_QUIET, f"nwfilter-undefine {name}") for name in names]
+    yield from _refused(found, _virsh(lab, script))
+
+
 def instantiate_filters(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
     """Bind filters, with all that they include, to taps, with their guests' parameters, as a guest's start does."""
     script = []
@@ -326,18 +342,21 @@ def _as_tables(direct: str, family: str) -> str:
     return "".join("\n".join([f"*{table}", *lines, "COMMIT\n"]) for table, lines in tables.items())
 
 
-def check_config(found: Sequence[tuple[Item, Mapping[str, str]]], folder: Path) -> Iterator[Refusal]:
-    """Let firewalld check each configuration: a file that is new in it, and all files below etc/firewalld."""
+def check_config(found: Sequence[Item], folder: Path) -> Iterator[Refusal]:
+    """Let firewalld check each file, in the configuration of its machine."""
     with ThreadPoolExecutor(2) as pool:
-        said = pool.map(lambda pair: _check_config(folder / str(pair[0]), pair[1][1]), enumerate(found))
-    yield from (Refusal(item, words) for (item, _), words in zip(found, said, strict=True) if words)
+        said = pool.map(lambda pair: _check_config(folder / str(pair[0]), pair[1]), enumerate(found))
+    yield from (Refusal(item, words) for item, words in zip(found, said, strict=True) if words)
 
 
-def _check_config(folder: Path, texts: Mapping[str, str]) -> str:
-    for path, text in texts.items():
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
+def _check_config(folder: Path, item: Item) -> str:
+    for view, artifact in item.sample.artifacts:
+        other = Item(item.sample, view, artifact)
+        if other.node is item.node and other.path.startswith("etc/firewalld"):
+            file = folder / other.path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(artifact.text)
+    (folder / "etc/firewalld/firewalld.conf").touch()
     command = ("firewall-offline-cmd", f"--system-config={folder / 'etc/firewalld'}", "--check-config")
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     return "" if done.returncode == 0 and not done.stdout.strip() else done.stdout + done.stderr

@@ -31,10 +31,11 @@ SEED = os.environ.get("KVMGEN_SEED", "1")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """A document that compiled, its site, and the files that are there because of it."""
+    """A document that compiled, the codes of its warnings, its site, and the files that are there because of it."""
 
     subject: str
     files: Files
+    warned: frozenset[str]
     site: Site
     artifacts: tuple[tuple[HostView, Artifact], ...]
 
@@ -67,7 +68,7 @@ def harvest(name: str) -> Harvest:
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
         inventory = site(Path(folder))
         before = {path: path.read_text() for path in inventory.rglob("*.yaml")}
-        known = frozenset(_texts(pipeline.load(inventory)))
+        known = frozenset(artifact.text for _, artifact in _rendered(inventory))
 
         def one(files: Files) -> None:
             assert schema.validate(subject.kind, next(iter(files.values())), "new") == [], "the strategy is right"
@@ -103,7 +104,8 @@ def _reap(found: Harvest, name: str, files: Files, result: pipeline.Result, know
         assert result.sources.position(diagnostic), f"{diagnostic.rule.code} has no place"
     if result.is_good:
         assert result.site is not None
-        found.samples.append(Sample(name, files, result.site, tuple(_new(result.site, known))))
+        warned = frozenset(diagnostic.rule.code for diagnostic in result.diagnostics)
+        found.samples.append(Sample(name, files, warned, result.site, tuple(_new(result.site, known))))
     else:
         found.refused += 1
         found.codes.update({diagnostic.rule.code for diagnostic in result.diagnostics if diagnostic.is_error})
@@ -114,8 +116,16 @@ def _new(site: Site, known: frozenset[str]) -> Iterator[tuple[HostView, Artifact
         yield from ((view, artifact) for artifact in render(view) if artifact.text not in known)
 
 
-def _texts(result: pipeline.Result) -> Iterator[str]:
+def around(host: str, kind: Kind) -> list[Artifact]:
+    """A host's files of a kind in the site that documents are put into."""
+    with tempfile.TemporaryDirectory() as folder:
+        rendered = list(_rendered(site(Path(folder))))
+    return [artifact for view, artifact in rendered if view.host.name == host and artifact.kind is kind]
+
+
+def _rendered(inventory: Path) -> Iterator[tuple[HostView, Artifact]]:
+    result = pipeline.load(inventory)
     assert result.site is not None
     assert result.is_good, "the site that documents are put into has no fault"
     for view in views(result.site):
-        yield from (artifact.text for artifact in render(view))
+        yield from ((view, artifact) for artifact in render(view))

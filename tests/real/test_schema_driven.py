@@ -17,7 +17,7 @@ from tests.lab.host import LabHost
 from tests.real import consumers
 from tests.real.consumers import Item, Refusal, below, grouped, items, of_kind
 from tests.real.driven_site import KNOWN, SUBJECTS
-from tests.real.harvest import EXAMPLES, Sample, harvest
+from tests.real.harvest import EXAMPLES, Sample, around, harvest
 from tests.render.shell import SHELLS
 from tests.schema_strategy import ways
 
@@ -28,14 +28,23 @@ LEAST_SHARE = 0.15
 
 LEAST_CODES = 3
 
+LITTLE = 4 * 1024 * 1024
+"""Memory of a guest, in KiB."""
+
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[LabHost]:
-    """A host with libvirtd, kvmgen's own filters, and the links that the documents name."""
+    """A host with libvirtd, the filters and networks that documents may name, and links."""
     with LabHost() as host:
         host.start_libvirtd()
         for link in ("br0", "br1", "eno1", "eno2", "tap0", "tap1", "tap2", "tap3"):
             host.add_bridge(link)
+        for artifact in around("kvm01", Kind.NWFILTER):
+            host.virsh_with("nwfilter-define", artifact.text)
+        for artifact in around("kvm01", Kind.NETWORK):
+            assert artifact.defines is not None
+            host.virsh_with("net-define", artifact.text, "--validate")
+            host.virsh("net-start", artifact.defines.name)
         yield host
 
 
@@ -94,6 +103,16 @@ def test_networks_start(lab: LabHost) -> None:
     hold(consumers.start_networks(lab, some(found, 0.2)))
 
 
+def test_domains_start(lab: LabHost) -> None:
+    """Those that need no more memory than there is here."""
+    found = items(
+        (sample for name in ("guest", "inside", "filter") for sample in harvest(name).samples), of_kind(Kind.DOMAIN)
+    )
+    small = [item for item in found if item.sample.site.guests[item.name].memory <= LITTLE]
+    assert len(small) > 0.1 * EXAMPLES
+    hold(consumers.start_domains(lab, some(small, 0.04)))
+
+
 def test_filters_are_instantiated(lab: LabHost) -> None:
     found = items(harvest("filter").samples, lambda item: item.artifact.path == "libvirt/nwfilters/new.xml")
     assert len(found) > 0.15 * EXAMPLES
@@ -138,14 +157,15 @@ def test_iptables_takes_the_direct_rules(lab: LabHost) -> None:
 
 
 def test_firewalld_accepts_the_configuration(tmp_path: Path) -> None:
+    """But for services that it doesn't come with, of which a warning tells."""
     found = items(samples(), below("etc/firewalld"))
-    assert len(found) > 0.1 * EXAMPLES
-    configurations = []
-    for item in some(found, 0.2):
-        others = (Item(item.sample, view, artifact) for view, artifact in item.sample.artifacts)
-        same = (other for other in others if other.view is item.view and other.path.startswith("etc/firewalld"))
-        configurations.append((item, {other.path: other.artifact.text for other in same}))
-    hold(consumers.check_config(configurations, tmp_path))
+    told = [item for item in found if "KV690" in item.sample.warned]
+    quiet = [item for item in found if item not in told]
+    assert len(quiet) > 0.1 * EXAMPLES
+    hold(consumers.check_config(some(quiet, 0.3), tmp_path / "quiet"))
+    refused = list(consumers.check_config(some(told, 0.1), tmp_path / "told"))
+    assert all("INVALID_SERVICE" in refusal.said for refusal in refused)
+    assert refused
 
 
 CONSUMED: tuple[Callable[[Item], bool], ...] = (

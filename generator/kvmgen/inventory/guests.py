@@ -45,6 +45,8 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         lower_interface(context, name, key, said, origin.at("interfaces", key), hosts, around.networks, around.filters)
         for key, said in sorted(data.get("interfaces", {}).items())
     )
+    if "platform" not in data:
+        _refuse_words_about_the_inside(context, document)
     most = memory(data["memory"])
     firmware = data["firmware"]
     chipset = data.get("chipset") or ("q35" if firmware != "bios" else hosts[0].platform.default_chipset)
@@ -222,6 +224,16 @@ def _watchdog(data: Data | None) -> Watchdog | None:
         return None
     default = defaults("guest", "watchdog")
     return Watchdog(model=data.get("model", default["model"]), action=data.get("action", default["action"]))
+
+
+def _refuse_words_about_the_inside(context: Context, document: Document) -> None:
+    """What a guest's own file says of its inside, of which nothing is made."""
+    origin, interfaces = document.origin, document.data.get("interfaces", {})
+    places = [origin.at(key) for key in ("dns", "firewall", "sysctl") if key in document.data]
+    places += (origin.at("interfaces", name, "zone") for name, said in sorted(interfaces.items()) if "zone" in said)
+    for place in places:
+        message = f"{place.pointer[-1]!r} speaks of the guest's inside, and nothing is made for it without a platform"
+        context.error(NOT_TOGETHER, place, message, "Say what runs in it, such as `platform: el8`.", on_key=True)
 
 
 def _inside(context: Context, name: str, data: Data, origin: Origin, interfaces: tuple[GuestInterface, ...]) -> Node:

@@ -160,13 +160,25 @@ def _objects(root: Path, folder: str, kind: str, diagnostics: list[Diagnostic]) 
 
 
 def _entries(root: Path, folder: str, diagnostics: list[Diagnostic]) -> list[os.DirEntry[str]]:
+    """What a folder holds, sorted. A link out of the inventory isn't followed: messages show what they speak of."""
     try:
-        with os.scandir(root / folder) as entries:
-            return sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
+        with os.scandir(root / folder) as scanned:
+            entries = sorted((entry for entry in scanned if entry.name[0] != "."), key=lambda entry: entry.name)
     except OSError as error:
         message = f"the folder can't be read: {error.strerror}"
         diagnostics.append(_stray(UNREADABLE, folder or ".", message, "Mend its permissions."))
         return []
+    leading_out = [entry for entry in entries if entry.is_symlink() and _leads_out(root, entry)]
+    for entry in leading_out:
+        file = f"{folder}/{entry.name}" if folder else entry.name
+        message, hint = "the link leads out of the inventory", "Put the file itself here."
+        diagnostics.append(_stray(STRAY_FILE, file, message, hint))
+    return [entry for entry in entries if entry not in leading_out]
+
+
+def _leads_out(root: Path, entry: os.DirEntry[str]) -> bool:
+    inventory = os.path.realpath(root)
+    return os.path.commonpath((inventory, os.path.realpath(entry.path))) != inventory
 
 
 def _stray(rule: Rule, file: str, message: str, hint: str) -> Diagnostic:
