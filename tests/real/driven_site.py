@@ -95,22 +95,19 @@ _SYSCTL = {
 }
 
 _LINKS = _one("eno1", "eno2", "bond0", "bond0.7", "br0")
-_ROUTES = _one(
-    {"to": "default", "via": "198.51.100.254"},
-    {"to": "10.0.0.0/8", "via": "198.51.100.9", "metric": 50},
-    {"to": "2001:db8:9::/48", "via": "2001:db8:1::9"},
-    {"to": "default", "via": "fe80::1"},
-)
-_LINK_ADDRESSES = _one(
-    ["198.51.100.1/24"], ["2001:db8:1::1/64"], ["198.51.100.1/24", "203.0.113.7/28", "2001:db8:1::1/64"], []
-)
+_DEFAULT = {"to": "default", "via": "198.51.100.254"}
+_FAR = {"to": "10.0.0.0/8", "via": "198.51.100.9", "metric": 50}
+_FAR6, _DEFAULT6 = {"to": "2001:db8:9::/48", "via": "2001:db8:1::9"}, {"to": "default", "via": "fe80::1"}
+_ROUTES = _one([_DEFAULT], [_FAR], [_DEFAULT, _FAR, _FAR6, _DEFAULT6], [_FAR6], [_FAR, _DEFAULT6], [])
+_SEVERAL = ["198.51.100.1/24", "203.0.113.7/28", "2001:db8:1::1/64"]
+_LINK_ADDRESSES = _one(_SEVERAL, _SEVERAL, ["198.51.100.1/24"], ["2001:db8:1::1/64"], [])
 
 
 @st.composite
 def _rules(draw: st.DrawFn) -> str:
     """Words that iptables may take behind a chain's name."""
     parts = [
-        st.sampled_from(("", "-i br0", "-o br0", "-i eno1 -o br0", "! -i lo", "-i br0 -o br0")),
+        st.sampled_from(("", "", "", "-i eno1", "-o eno1", "! -i lo", "-i br0 -o br0")),
         st.sampled_from(("", "", "-s 192.0.2.0/24", "! -d 192.0.2.9", "-s 2001:db8::/64", "-d 192.0.2.9-192.0.2.20")),
         st.sampled_from(
             ("", "-p tcp --dport 25", "-p udp --sport 1024:65535", "-p icmp", "-p tcp -m multiport --dports 22,80")
@@ -120,7 +117,7 @@ def _rules(draw: st.DrawFn) -> str:
         ),
         st.sampled_from(("", '-m comment --comment "two words"', "-m limit --limit 5/min")),
         st.sampled_from(
-            ("-j ACCEPT", "-j DROP", "-j REJECT", "-j own", "-j LOG", "-j MASQUERADE", "-j RETURN", "-g own", "-j DORP")
+            ("-j ACCEPT", "-j DROP", "-j DROP", "-j REJECT", "-j own", "-j LOG", "-j MASQUERADE", "-j RETURN", "-g own")
         ),
     ]
     return " ".join(part for part in map(draw, parts) if part)
@@ -144,13 +141,13 @@ _HOST: Mapping[str, Strategy] = {
     "host/bridges/*/ports": _one([], ["eno1"], ["eno2"], ["bond0"], ["bond0.7"]),
     "host/bridges/*/segment": _one("lan", "dmz"),
     **{f"host/{kind}/*/addresses": _LINK_ADDRESSES for kind in ("ethernets", "bonds", "vlans", "bridges")},
-    **{f"host/{kind}/*/routes/0": _ROUTES for kind in ("ethernets", "bonds", "vlans", "bridges")},
+    **{f"host/{kind}/*/routes": _ROUTES for kind in ("ethernets", "bonds", "vlans", "bridges")},
     **{f"host/sysctl/{key}": values for key, values in _SYSCTL.items()},
     "host/firewall/direct/0/rule": _rules(),
-    "host/firewall/direct/0/chain": _one("INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "own"),
-    "host/firewall/direct/0/table": _one("filter", "filter", "mangle", "nat"),
-    "host/firewall/chains/0/chain": _one("own"),
-    "host/firewall/zones/*/services/0": _one("ssh", "http", "dns"),
+    "host/firewall/direct/0/chain": _one("INPUT", "INPUT", "FORWARD", "FORWARD", "OUTPUT", "POSTROUTING", "own"),
+    "host/firewall/direct/0/table": _one("filter", "filter", "filter", "mangle", "nat"),
+    "host/firewall/chains": _one([{"family": "both", "chain": "own"}]),
+    "host/firewall/zones/*/services/0": _one("ssh", "http", "dns", "https", "our-own"),
     "host/firewall/zones/*/ports/0": _one("22/tcp", "5900-5999/tcp", "53/udp"),
 }
 
@@ -229,6 +226,7 @@ _FILTER: Mapping[str, Strategy] = {
     "filter#ipv4-mask": _one(24, 32, "255.255.255.0", "$MASK"),
     "filter#ipv6-mask": _one(64, 128, "ffff:ffff::", "$MASK"),
     "filter#mac": _one("52:54:00:24:4c:ee", "ff:ff:ff:ff:ff:ff", "$MAC", "$PEER"),
+    **dict.fromkeys(("filter#srcmacmask", "filter#dstmacmask"), _one("ff:ff:ff:ff:ff:ff", "ff:ff:ff:00:00:00")),
     "filter#ipset": _one("friends", "a set"),
     "filter#ipv6-dstipto": _one("$ADDR6"),
 }
@@ -245,14 +243,16 @@ KNOWN = Known(
             ("bridges", "firewall", "sysctl"),
             ("firewall",),
         ],
-        "host/bonds/*": [("miimon",), ("miimon", "addresses")],
-        "host/bridges/*": [("ports",), ("addresses",), ("ports", "addresses")],
+        "host/ethernets/*": [(), (), ("addresses",), ("addresses", "routes")],
+        "host/bonds/*": [("miimon",), ("miimon", "addresses"), ("miimon", "addresses", "routes")],
+        "host/vlans/*": [(), ("addresses",), ("addresses", "routes")],
+        "host/bridges/*": [("ports",), ("addresses",), ("ports", "addresses"), ("ports", "addresses", "routes")],
         "host/firewall": [("direct",), ("chains", "direct"), ("zones",), ("policies",)],
         "network": [("bridge", "addresses"), ("bridge", "addresses", "dhcp"), ("bridge",)],
         "network/bridge": [("name",)],
         "guest": [("interfaces",), ("disks",), ("interfaces", "disks"), ("interfaces", "platform")],
         "guest/disks/*": [("file",), ("dev",), ("volume",)],
-        "guest/interfaces/*": [("network",), ("bridge",), ("network", "addresses"), ("bridge", "addresses")],
+        "guest/interfaces/*": [("network",), ("bridge",), ("network", "addresses"), ("bridge", "addresses", "routes")],
         "filter/rules/0/else": [(protocol,) for protocol in ATTRIBUTES],
     },
     either={
@@ -296,7 +296,12 @@ def _hosts(draw: st.DrawFn, platform: str) -> Files:
     if bridges:
         reference = {"name": "web", "parameters": {"PORTS": "80"}}
         nics["eth1"] = {"bridge": bridges[0], **draw(_one({}, {"filter": reference}))}
-    network = {"hosts": {"new": {}}, "forward": "nat", "bridge": {"name": "virbr9"}, "addresses": ["198.18.0.1/24"]}
+    network = {
+        "hosts": {"new": {}},
+        "forward": "isolated",
+        "bridge": {"name": "virbr9"},
+        "addresses": ["198.18.0.1/24"],
+    }
     guest = {"hosts": ["new"], "interfaces": nics}
     return {"hosts/new.yaml": data, "networks/of-new.yaml": network, "guests/of-new.yaml": guest}
 
@@ -310,6 +315,7 @@ def _hang_together(data: Files) -> None:
     uppers = (link for kind in ("bonds", "bridges") for link in data.get(kind, {}).values())
     named = {port for link in uppers for port in link.get("ports", ())}
     named |= {vlan["parent"] for vlan in data.get("vlans", {}).values()}
+    named |= {data["management"]} if "management" in data else set()
     there = {name for kind in ("bonds", "vlans", "bridges") for name in data.get(kind, {})}
     for name in sorted(named - there):
         data.setdefault("ethernets", {}).setdefault(name, {})

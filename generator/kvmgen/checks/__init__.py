@@ -125,6 +125,7 @@ CHECKS: tuple[tuple[Rule, Check], ...] = (
     (initscripts.NAME_SKIPPED, initscripts.skipped_names),
     (initscripts.NAME_OF_SCRIPT, initscripts.names_of_scripts),
     (initscripts.ETHTOOL, initscripts.ethtool),
+    (mtu.SMALL_FOR_IPV6, mtu.small_for_ipv6),
     (names.NETWORK_NAME_TWICE, names.network_names),
     (names.BRIDGE_TWICE, names.bridges),
     (dhcp.RANGE_OUTSIDE, dhcp.outside),

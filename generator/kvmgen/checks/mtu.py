@@ -6,17 +6,20 @@ from collections.abc import Iterator, Mapping
 
 from kvmgen.checks._stack import Links, by_name, ports
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
-from kvmgen.model.host import Bridge, Link, Vlan
+from kvmgen.model.host import Addressing, Bridge, Link, Vlan
 from kvmgen.model.site import Site
 
 VLAN_OVER_PARENT = Rule(code="KV224", title="A VLAN's MTU above its parent's")
 BRIDGE_OVER_PORT = Rule(code="KV225", title="A bridge's MTU above a port's")
 BOND_PORT = Rule(code="KV226", title="A bond's port with an MTU of its own")
 BORROWED = Rule(code="KV232", title="A bridge that has large frames only from its ports", severity=Severity.WARNING)
+SMALL_FOR_IPV6 = Rule(code="KV290", title="A link's MTU too small for IPv6")
 FALLING = Rule(code="KV227", title="A bridge whose MTU falls to its smallest port's", severity=Severity.WARNING)
 
 _ETHERNET = 1500
 """What NICs and bonds have where nothing is said."""
+
+_SMALLEST_OF_IPV6 = 1280
 
 
 def _mtu(links: Links, link: Link, above: frozenset[str] = frozenset()) -> int:
@@ -264,3 +267,48 @@ def _guests_smallest(site: Site) -> Mapping[tuple[str, str], tuple[int, Origin, 
             if found is None or nic.mtu < found[0]:
                 smallest[host, nic.bridge] = (nic.mtu, nic.origin.at("mtu"), f"{guest.name} ({nic.name})")
     return smallest
+
+
+def small_for_ipv6(site: Site) -> Iterator[Diagnostic]:
+    """IPv6 needs packets of 1280 bytes: on a link with a smaller MTU the kernel has none, and refuses the addresses.
+
+    That holds for a host's links and for the NICs of its guests. A bridge has its smallest port's MTU unless it has one
+    of its own.
+
+    Bad::
+
+        # hosts/kvm01.yaml
+        bridges:
+          br1: {mtu: 1200, addresses: [203.0.113.1/24, "2001:db8:1::1/64"]}
+
+    Good::
+
+        # hosts/kvm01.yaml
+        bridges:
+          br1: {mtu: 1280, addresses: [203.0.113.1/24, "2001:db8:1::1/64"]}
+
+    Source: RFC 8200, section 5 (https://www.rfc-editor.org/rfc/rfc8200#section-5); the kernel's addrconf.c
+    (https://github.com/torvalds/linux/blob/master/net/ipv6/addrconf.c).
+    """
+    for host in site.hosts.values():
+        links = by_name(host)
+        for link in host.links:
+            if link.bond is None and link.bridge is None and _has_ipv6(link.addressing):
+                yield from _too_small(_mtu(links, link), _where(link), link.name)
+    for _, nic in site.nics():
+        if nic.mtu is not None and nic.mtu < _SMALLEST_OF_IPV6 and _has_ipv6(nic.addressing):
+            yield from _too_small(nic.mtu, nic.origin.at("mtu"), nic.name)
+
+
+def _has_ipv6(addressing: Addressing) -> bool:
+    return addressing.dhcp6 or addressing.accept_ra or any(own.version == 6 for own in addressing.addresses)
+
+
+def _too_small(mtu: int, origin: Origin, name: str) -> Iterator[Diagnostic]:
+    if mtu < _SMALLEST_OF_IPV6:
+        yield Diagnostic(
+            rule=SMALL_FOR_IPV6,
+            message=f"an MTU of {mtu} leaves no room for IPv6, which {name} is to have: the kernel refuses it",
+            hint=f"Write {_SMALLEST_OF_IPV6} or more, or leave IPv6 out.",
+            origin=origin,
+        )
