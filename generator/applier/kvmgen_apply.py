@@ -12,17 +12,21 @@ kills this program, the snapshots are restored, at once or when it is started ne
 
 import argparse
 import base64
+import contextlib
 import difflib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
-import logging.handlers
 import os
 import re
+import shlex
+import reprlib
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -41,6 +45,8 @@ back; the rollback failed; a bug."""
 
 TIMEOUT = 60  # seconds that any one command may take
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SYSTEM_LOG = "/dev/log"
 log = logging.getLogger("kvmgen-apply")
 
 
@@ -48,6 +54,10 @@ class Problem(Exception):
     """Something that stops a command; its text says what, and what to do."""
 
     code = FAILED
+
+
+EXPECTED = (Problem, OSError, ElementTree.ParseError)
+"""What may go wrong on a host without being a bug: the last is virsh's nonsense, the manifest's XML being verified."""
 
 
 class Misused(Problem):
@@ -75,9 +85,11 @@ class Host:
     """The machine, or an image below ``root``; libvirt at ``connect``."""
 
     def __init__(self, root="/", connect="qemu:///system", timeout=TIMEOUT):
-        self.root = os.path.abspath(root)
+        self.root = os.path.realpath(root)
         self.connect = connect
         self.timeout = timeout
+        self._help = {}
+        self.silent = set()  # programs that gave no answer: not asked again until a rollback tries anew
 
     @property
     def is_live(self):
@@ -85,19 +97,25 @@ class Host:
         return self.root == "/"
 
     def path(self, name):
-        """The place of a path of the manifest; refused where it would leave the root."""
-        path = os.path.join(self.root, name)
-        parent = os.path.realpath(os.path.dirname(path))
+        """The place of a path of the manifest; refused where a link leads out of the root, or a file is in the way."""
+        folder, name = os.path.split(os.path.join(self.root, name))
+        parent = there = os.path.realpath(folder)
         if os.path.commonpath([self.root, parent]) != self.root:
-            raise Problem("%s leads out of %s: mend that link first" % (name, self.root))
-        return path
+            raise Problem("%s leads out of %s: mend that link first" % (folder, self.root))
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+        if not os.path.isdir(there):
+            raise Problem("%s is there and no folder: move it away first" % there)
+        return os.path.join(parent, name)
 
     def run(self, argv, text="", check=True):
         """Run a program to its end; its output, or a problem where it fails or takes too long."""
         environment = {"PATH": os.environ.get("PATH", PATH), "LC_ALL": "C", "HOME": "/root"}
+        if argv[0] in self.silent:
+            raise Problem("%s gave no answer before, and isn't asked again" % argv[0])
         try:
             process = subprocess.Popen(
-                argv,
+                [word.encode("utf-8", "surrogateescape") for word in argv],  # Python 3.6 would ask the locale
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -111,6 +129,7 @@ class Host:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
+            self.silent.add(argv[0])
             raise Problem("%s gave no answer within %s s" % (" ".join(argv[:4]), self.timeout))
         said = err.decode(errors="replace").strip()
         if check and process.returncode:
@@ -120,6 +139,12 @@ class Host:
     def virsh(self, *words, **options):
         """Run a command of virsh."""
         return self.run(("virsh", "--quiet", "--connect", self.connect, *words), **options)
+
+    def knows(self, command, option):
+        """Whether this host's virsh has an option, which older ones lack."""
+        if command not in self._help:
+            self._help[command] = self.virsh("help", command)[1]
+        return option in self._help[command]
 
     def has(self, program):
         """Whether a program is installed."""
@@ -146,8 +171,8 @@ def make_folders(folder):
         sync_folder(os.path.dirname(folder))
 
 
-def replace_file(path, content, mode=0o600, owner=(0, 0)):
-    """Write a file whole or not at all.
+def replace_file(path, content, mode=0o600, owner=(0, 0), attributes=None):
+    """Write a file whole or not at all; with extended attributes (SELinux's label, ACLs) where they are given.
 
     The temporary file ends in ``.rpmsave``, which initscripts, sysctl and firewalld all pass over.
     """
@@ -161,6 +186,8 @@ def replace_file(path, content, mode=0o600, owner=(0, 0)):
             os.fchmod(stream.fileno(), mode)
             if os.geteuid() == 0:
                 os.fchown(stream.fileno(), *owner)
+            if attributes is not None:
+                _set_attributes(stream.fileno(), attributes)
             os.fsync(stream.fileno())
         os.rename(temporary, path)
     except BaseException:
@@ -168,6 +195,32 @@ def replace_file(path, content, mode=0o600, owner=(0, 0)):
             os.unlink(temporary)
         raise
     sync_folder(folder)
+
+
+def attributes_of(path):
+    """A file's extended attributes: SELinux's label, ACLs, capabilities; none where its file system has none."""
+    try:
+        return {name: base64.b64encode(os.getxattr(path, name)).decode() for name in os.listxattr(path)}
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return {}
+        raise
+
+
+def _set_attributes(descriptor, attributes):
+    there = attributes_of(descriptor)
+    for name in set(there) - set(attributes):  # as a folder's default ACL
+        os.removexattr(descriptor, name)
+    for name, value in attributes.items():
+        if there.get(name) != value:
+            os.setxattr(descriptor, name, base64.b64decode(value))
+
+
+def clean_up(folder):
+    """Remove what a run that was killed while it wrote a file left in a folder."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        if re.fullmatch(r"\.kvmgen-.*\.rpmsave", name):
+            os.unlink(os.path.join(folder, name))
 
 
 def remove_file(path):
@@ -195,18 +248,98 @@ def read_json(path, absent=None):
 
 # -- the folder and its manifest ---------------------------------------------------------------------------------------
 
-_PATH = re.compile(r"(etc|libvirt|guests)(/[A-Za-z0-9_@+=:-][A-Za-z0-9_.@+=:-]*)+")
+_MANIFEST, _SIGNATURE = "manifest.json", "manifest.json.sig"
+LIMIT = 64 << 20  # bytes that a host's folder may have; a host with hundreds of guests has two million
+
+_PLACES = {
+    "modules": r"etc/modules-load\.d/[^/]+\.conf",
+    "sysctl": r"etc/sysctl\.(conf|d/[^/]+\.conf)",
+    "udev": r"etc/udev/rules\.d/[^/]+\.rules",
+    "link": r"etc/sysconfig/network(-scripts/(ifcfg|route6?|rule6?|keys)-[^/]+)?"
+    r"|etc/NetworkManager/system-connections/[^/]+\.nmconnection",
+    "firewall": r"etc/sysconfig/ip6?tables|etc/firewalld/(direct\.xml|(zones|policies)/[^/]+\.xml)",
+    "network": r"libvirt/networks/[^/]+\.xml",
+    "nwfilter": r"libvirt/nwfilters/[^/]+\.xml",
+    "domain": r"libvirt/domains/[^/]+\.xml",
+    "guest-file": r"guests/[^/]+/.+",
+}
+"""Where the files of each kind belong; nothing is ever written anywhere else."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_KIND = re.compile("|".join(_PLACES))
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHAPE = {
+    "generator": re.compile("kvmgen"),
+    "format": int,
+    "site": _NAME,
+    "host": _NAME,
+    "platform": re.compile(r"el(6|7|8|9|10)(\.[0-9]{1,2})?"),
+    "order": [_KIND],
+    "files": [
+        {
+            "path": re.compile(r"(etc|libvirt|guests)(/[A-Za-z0-9_@+=:-][A-Za-z0-9_.@+=:-]*)+"),
+            "sha256": re.compile("[0-9a-f]{64}"),
+            "mode": re.compile("0[0-7]{3}"),
+            "kind": _KIND,
+            "defines?": {
+                "name": _NAME,
+                "uuid": _UUID,
+                "autostart?": bool,
+                "needs?": [str],
+                "images?": [{"source": str, "format": re.compile("qcow2|raw"), "size?": int}],
+                "validate?": bool,
+            },
+        }
+    ],
+}
+"""The manifest's form, as its schema has it: a pattern, a type, a list, or keys of which ``?`` ones may be absent."""
+
+
+def misshapen(data, shape, way="it"):
+    """What of data hasn't the form that it should have, a line each."""
+    if isinstance(shape, dict):
+        yield from _misshapen_keys(data, shape, way)
+    elif isinstance(shape, list):
+        if not isinstance(data, list):
+            yield "%s is no list" % way
+            return
+        for index, item in enumerate(data):
+            yield from misshapen(item, shape[0], "%s[%d]" % (way, index))
+    elif isinstance(shape, type):
+        if type(data) is not shape:  # for True is an int
+            yield "%s is %s, no %s" % (way, reprlib.repr(data), shape.__name__)
+    elif not isinstance(data, str) or not shape.fullmatch(data):
+        yield "%s is %s" % (way, reprlib.repr(data))
+
+
+def _misshapen_keys(data, shape, way):
+    if not isinstance(data, dict):
+        yield "%s is no object" % way
+        return
+    parts = {name.rstrip("?"): part for name, part in shape.items()}
+    for name in data:
+        if name not in parts:
+            yield "%s has %s, which this program doesn't know" % (way, reprlib.repr(name))
+    for name, part in parts.items():
+        if name in data:
+            yield from misshapen(data[name], part, "%s.%s" % (way, name))
+        elif name in shape:
+            yield "%s has no %s" % (way, name)
 
 
 class Folder:
-    """A folder of kvmgen's output for this host, verified as a whole before anything else is done with it."""
+    """A folder of kvmgen's output for this host, verified as a whole before anything else is done with it.
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.manifest = self._manifest()
+    ``files`` are the bytes of each file by path. They are read once: what is verified is what is put.
+    """
+
+    def __init__(self, files):
+        self.manifest = _manifest(files)
         self.entries = {entry["path"]: entry for entry in self.manifest["files"]}
-        self.contents = {path: self._content(entry) for path, entry in self.entries.items()}
-        self._refuse_what_isnt_named()
+        self.contents = {path: content for path, content in files.items() if path not in (_MANIFEST, _SIGNATURE)}
+        wrong = [line for find in (self._strangers, self._doubles, self._changed, self._misplaced) for line in find()]
+        if wrong:
+            raise Problem("%s: nothing of this folder is used; build the output again" % _some(wrong))
 
     @property
     def host(self):
@@ -214,69 +347,151 @@ class Folder:
         return self.manifest["host"]
 
     @property
+    def texts(self):
+        """The files' texts, by path and in the manifest's order."""
+        return {path: self.contents[path].decode(errors="replace") for path in self.entries}
+
+    @property
     def digest(self):
         """What tells two folders apart."""
         text = json.dumps(self.manifest, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _manifest(self):
-        manifest = read_json(os.path.join(self.folder, "manifest.json"))
-        if manifest is None:
-            raise Problem("%s has no manifest.json: name a host's folder of the output" % self.folder)
-        try:
-            if manifest["generator"] != "kvmgen" or manifest["format"] != FORMAT:
-                raise Problem("the manifest is of another format: this program reads kvmgen's format %d" % FORMAT)
-            for entry in manifest["files"]:
-                if not _PATH.fullmatch(entry["path"]) or not re.fullmatch("0[0-7]{3}", entry["mode"]):
-                    raise Problem("the manifest names %r, which no file of kvmgen's is" % entry["path"])
-        except (KeyError, TypeError):
-            raise Problem("the manifest lacks what every manifest has: build the output again")
-        return manifest
+    def _strangers(self):
+        for path in sorted(set(self.contents) - set(self.entries)):
+            yield "the manifest doesn't name %s" % ascii(path)
+        for path in sorted(set(self.entries) - set(self.contents)):
+            yield "%s is missing" % path
 
-    def _content(self, entry):
-        path = os.path.join(self.folder, entry["path"])
-        for part in _ways_to(entry["path"]):
-            if os.path.islink(os.path.join(self.folder, part)):
-                raise Problem("%s is a link: an output has none" % part)
-        try:
-            with open(path, "rb") as stream:
-                content = stream.read()
-        except OSError as error:
-            raise Problem("%s can't be read: %s" % (entry["path"], error.strerror))
-        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-            raise Problem("%s isn't what the manifest says: build the output again" % entry["path"])
-        return content
+    def _doubles(self):
+        names = [entry["path"] for entry in self.manifest["files"]]
+        names += [_object(entry) for entry in self.manifest["files"] if "defines" in entry]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            yield "%s stands in the manifest twice" % name
 
-    def _refuse_what_isnt_named(self):
-        for folder, _, files in os.walk(self.folder):
-            for name in files:
-                path = os.path.relpath(os.path.join(folder, name), self.folder)
-                if path not in self.entries and path not in ("manifest.json", "manifest.json.sig"):
-                    raise Problem("the manifest doesn't name %s: remove it, or build the output again" % path)
+    def _changed(self):
+        for path, content in sorted(self.contents.items()):
+            if path in self.entries and hashlib.sha256(content).hexdigest() != self.entries[path]["sha256"]:
+                yield "%s isn't what the manifest says" % path
+
+    def _misplaced(self):
+        for path, entry in self.entries.items():
+            if not re.fullmatch(_PLACES[entry["kind"]], path):
+                yield "%s is no place for the kind %s" % (path, entry["kind"])
+            elif (entry["kind"] in _ITEMS) != ("defines" in entry):
+                yield "%s has %s `defines`" % (path, "a needless" if "defines" in entry else "no")
+            elif "defines" in entry and path in self.contents:
+                yield from _misdefined(entry, self.contents[path])
 
 
-def _ways_to(path):
-    """A path and every folder on the way to it."""
-    while path:
-        yield path
-        path = os.path.dirname(path)
+def _manifest(files):
+    if _MANIFEST not in files:
+        raise Problem("there is no manifest.json: name a host's folder of kvmgen's output")
+    try:
+        manifest = json.loads(files[_MANIFEST].decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise Problem("manifest.json can't be read (%s): build the output again" % error)
+    if not isinstance(manifest, dict) or manifest.get("generator") != "kvmgen":
+        raise Problem("manifest.json isn't kvmgen's: name a host's folder of kvmgen's output")
+    if manifest.get("format") != FORMAT:
+        raise Problem(
+            "the manifest has format %s, and this program reads %d: take the applier of the kvmgen that built it"
+            % (reprlib.repr(manifest.get("format")), FORMAT)
+        )
+    wrong = list(misshapen(manifest, _SHAPE, "manifest"))
+    if wrong:
+        raise Problem("the manifest isn't as kvmgen writes it: %s. Build the output again" % _some(wrong))
+    return manifest
 
 
-def unpacked(stream, folder):
-    """Unpack a tar archive of a host's folder: plain files and folders only."""
-    with tarfile.open(fileobj=stream, mode="r|*") as archive:
-        for member in archive:
-            name = os.path.normpath(member.name)
-            if name.startswith(("..", "/")) or not (member.isfile() or member.isdir()):
-                raise Problem("the archive has %r, which no output has" % member.name)
-            target = os.path.join(folder, name)
-            if member.isdir():
-                os.makedirs(target, exist_ok=True)
-                continue
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, "wb") as out:
-                shutil.copyfileobj(archive.extractfile(member), out)
-    return folder
+def _unique(pairs):
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def _object(entry):
+    """The object of libvirt that an entry defines."""
+    return "%s/%s" % (entry["kind"], entry["defines"]["name"])
+
+
+def _misdefined(entry, content):
+    """What a definition says otherwise than the manifest: libvirt would touch another object than the one meant."""
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        yield "%s has a DTD" % entry["path"]
+        return
+    try:
+        tree = ElementTree.fromstring(content.decode())
+    except (ValueError, ElementTree.ParseError) as error:
+        yield "%s is no XML (%s)" % (entry["path"], error)
+        return
+    tag = {"nwfilter": "filter"}.get(entry["kind"], entry["kind"])
+    there = (tree.tag, tree.get("name") if tag == "filter" else tree.findtext("name"), tree.findtext("uuid"))
+    if there != (tag, entry["defines"]["name"], entry["defines"]["uuid"]):
+        yield "%s defines another object than the manifest says" % entry["path"]
+
+
+def _some(lines):
+    return "; ".join(lines[:3]) + (" and %d more" % (len(lines) - 3) if len(lines) > 3 else "")
+
+
+def read_plain(path, limit=LIMIT):
+    """The bytes and the status of a file; refused where it is no plain one: a pipe never ends, a device might act."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise Problem("%s is there and no plain file: move it away first" % ascii(path))
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+        content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise Problem("%s is too large: no file of kvmgen's is" % ascii(path))
+        return content, os.fstat(stream.fileno())
+
+
+def files_in_folder(folder):
+    """The bytes of every file below a folder, by path."""
+    files, left = {}, LIMIT
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        for name in folders:
+            if os.path.islink(os.path.join(place, name)):
+                raise Problem("%s is a link, and an output has none" % ascii(os.path.join(place, name)))
+        for name in names:
+            path = os.path.join(place, name)
+            content, _ = read_plain(path, left)
+            left -= len(content)
+            files[os.path.relpath(path, folder)] = content
+    return files
+
+
+def _raise(error):
+    raise error
+
+
+def files_in_archive(stream):
+    """The bytes of every file in a tar archive, by path; nothing of it is unpacked to disk."""
+    data = stream.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise Problem("the archive is too large: send one host's folder (`tar c -C output/HOST .`)")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r|") as archive:  # without compression: no bomb either
+            return _members(archive)
+    except Problem:
+        raise
+    except Exception as error:  # whatever a malformed header makes tarfile raise
+        raise Problem("stdin is no tar archive (%s): send `tar c -C output/HOST .`" % error)
+
+
+def _members(archive):
+    files, left = {}, LIMIT
+    for member in archive:
+        name = member.name[2:] if member.name.startswith("./") else member.name
+        if member.isdir():
+            continue
+        if not member.isreg() or member.issparse() or name in files:
+            raise Problem("the archive has %s, which is no plain file or there twice" % ascii(member.name))
+        left -= member.size
+        if left < 0:
+            raise Problem("the archive says that it holds more than %d bytes" % LIMIT)
+        files[name] = archive.extractfile(member).read()
+    return files
 
 
 # -- items: files ------------------------------------------------------------------------------------------------------
@@ -290,6 +505,7 @@ class FileItem:
         self.kind = entry["kind"]
         self.name = entry["path"]
         self.mode = int(entry["mode"], 8)
+        self.sha256 = entry["sha256"]
         self.content = content
 
     @property
@@ -301,26 +517,52 @@ class FileItem:
         """The file that is there, or ``None``."""
         path = self.host.path(self.name)
         try:
-            status = os.lstat(path)
+            content, status = read_plain(path)
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(status.st_mode):
-            raise Problem("%s is there and no plain file: move it away first" % path)
-        with open(path, "rb") as stream:
-            content = stream.read()
         return {
             "content": base64.b64encode(content).decode(),
             "mode": stat.S_IMODE(status.st_mode),
             "owner": [status.st_uid, status.st_gid],
+            "attributes": attributes_of(path),
         }
 
     def differences(self, snapshot):
         """How the file that is there differs from the one that is wanted: lines, none where it doesn't."""
-        before = _text(base64.b64decode(snapshot["content"])) if snapshot else []
-        lines = list(difflib.unified_diff(before, _text(self.content), "now", "then", lineterm="", n=1))
+        before = base64.b64decode(snapshot["content"]) if snapshot else b""
+        lines = list(difflib.unified_diff(_text(before), _text(self.content), "now", "then", lineterm="", n=1))
+        if snapshot is None and not lines:
+            lines.append("it isn't there")
+        if before != self.content and not lines:
+            lines.append("its line ends or its encoding differ")
         if snapshot and snapshot["mode"] != self.mode:
             lines.append("mode %04o becomes %04o" % (snapshot["mode"], self.mode))
+        if snapshot and snapshot["owner"] != [0, 0] and os.geteuid() == 0:
+            lines.append("owner %d:%d becomes 0:0" % tuple(snapshot["owner"]))
         return lines
+
+    def drift(self, snapshot):
+        """What somebody changed by hand since it was put."""
+        if hashlib.sha256(base64.b64decode(snapshot["content"])).hexdigest() != self.sha256:
+            yield "its content was changed"
+        if snapshot["mode"] != self.mode:
+            yield "its mode is %04o, not %04o" % (snapshot["mode"], self.mode)
+        if os.geteuid() == 0 and snapshot["owner"] != [0, 0]:
+            yield "it belongs to %d:%d, not to root" % tuple(snapshot["owner"])
+
+    def is_at(self, there, wanted):
+        """Whether two snapshots are the same."""
+        return there == wanted
+
+    def refusal(self, snapshot):
+        """Why it can't be put or removed; ``None`` where it can."""
+        path = folder = self.host.path(self.name)
+        while folder == path or not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        for place in [folder] + [path] * (snapshot is not None):
+            if not os.access(place, os.W_OK):
+                return "%s can't be written: it is read-only or immutable (see `lsattr -d`)" % place
+        return None
 
     def put(self):
         """Write what is wanted."""
@@ -333,8 +575,8 @@ class FileItem:
         if snapshot is None:
             remove_file(path)
         else:
-            replace_file(path, base64.b64decode(snapshot["content"]), snapshot["mode"], tuple(snapshot["owner"]))
-            self._label()
+            content = base64.b64decode(snapshot["content"])
+            replace_file(path, content, snapshot["mode"], snapshot["owner"], snapshot["attributes"])
 
     def remove(self):
         """Remove the file."""
@@ -347,10 +589,6 @@ class FileItem:
     def _label(self):
         if self.host.is_live and self.host.has("restorecon"):
             self.host.run(("restorecon", self.host.path(self.name)), check=False)
-
-
-def _digest(snapshot):
-    return hashlib.sha256(base64.b64decode(snapshot["content"])).hexdigest()
 
 
 def _text(content):
@@ -402,6 +640,27 @@ def missing(meant, there, way=""):
             yield "%s/%s is missing: %s" % (way, child.tag, _shown(child))
 
 
+def extra(meant, there, way=""):
+    """Whole elements and attributes that are there and weren't meant, a line each."""
+    way = "%s/%s" % (way, there.tag)
+    for name in sorted(set(there.attrib) - set(meant.attrib)):
+        yield "%s/@%s is %r, and nothing says so" % (way, name, there.get(name))
+    counterparts = {}
+    for child in meant:
+        counterparts.setdefault(_identity(child), []).append(child)
+    for child in there:
+        same = counterparts.get(_identity(child))
+        if same:
+            yield from extra(same.pop(0), child, way)
+        else:
+            yield "%s/%s is too much: %s" % (way, child.tag, _shown(child))
+
+
+def unlike(meant, there):
+    """How two definitions differ, either way."""
+    return list(missing(meant, there)) + list(extra(meant, there))
+
+
 def _identity(element):
     inner, *names = _IDENTITIES.get(element.tag, ("",))
     holder = element.find(inner) if inner else element
@@ -412,11 +671,27 @@ def _shown(element):
     return _canonical(element)[:120]
 
 
+def _canonical(element):
+    """An element as text, the same for the same meaning."""
+    return "" if element is None else ElementTree.tostring(_bare(element), encoding="unicode")
+
+
+def _bare(element):
+    """A copy without comments, layout and the order of attributes."""
+    copy = ElementTree.Element(element.tag)
+    for name, value in sorted(element.attrib.items()):
+        copy.set(name, value)
+    copy.text = (element.text or "").strip() or None
+    copy.extend([_bare(child) for child in element])
+    return copy
+
+
 class LibvirtItem:
     """An object of libvirt; the subclasses name virsh's commands for it."""
 
-    define = dump = undefine = names = ""
-    kind = ""
+    kind = define = ""
+    dump = undefine = names = ()
+    keep = ()  # what undefining must not take along
 
     def __init__(self, host, entry, content):
         self.host = host
@@ -426,6 +701,8 @@ class LibvirtItem:
         self.autostart = defines.get("autostart")
         self.validate = defines.get("validate", True)
         self.content = content.decode()
+        self.baseline = entry.get("baseline")  # what was put here last, and what libvirt made of it
+        self.disruptive = False  # whether guests may lose their link for it
 
     @property
     def key(self):
@@ -433,11 +710,11 @@ class LibvirtItem:
         return "%s/%s" % (self.kind, self.name)
 
     def snapshot(self):
-        """The persistent definition that is there and whether it starts by itself, or ``None``."""
+        """The definitions that are there, persistent and live, and whether it starts by itself; or ``None``."""
         if self.name not in self._names():
             return None
-        _, text = self.host.virsh(*((*self.dump, self.name)))
-        return {"xml": text, "autostart": self._starts_by_itself()}
+        text = self.host.virsh(*self.dump, self.name)[1]
+        return {"xml": text, "autostart": self._starts_by_itself(), "live": self._live_text()}
 
     def _names(self):
         return [name for name in self.host.virsh(*self.names)[1].split("\n") if name]
@@ -445,48 +722,124 @@ class LibvirtItem:
     def _starts_by_itself(self):
         return None
 
+    def _live_text(self):
+        """The definition that is in effect now, where it runs."""
+        return
+
+    def _live(self):
+        text = self._live_text()
+        return None if text is None else ElementTree.fromstring(text)
+
+    def _persistent(self):
+        return ElementTree.fromstring(self.host.virsh(*self.dump, self.name)[1])
+
+    def refusal(self, snapshot):
+        """Why it can't be put over what is there; ``None`` where it can."""
+        uuid = ElementTree.fromstring(snapshot["xml"]).findtext("uuid") if snapshot else None
+        if uuid in (None, self.uuid):
+            return None
+        return (
+            "the %s %s is there with the UUID %s, and the folder's has %s: libvirt redefines it only under its own. "
+            "Write `uuid: %s` for it into the inventory, build, and use --adopt %s; or remove or rename the one here"
+            % (self.kind, self.name, uuid, self.uuid, uuid, self.name)
+        )
+
     def differences(self, snapshot):
         """How the definition that is there differs from the one that is wanted."""
         if snapshot is None:
             return ["it isn't defined"]
-        there = ElementTree.fromstring(snapshot["xml"])
-        uuid = there.findtext("uuid")
-        if uuid != self.uuid:
-            return ["it has the UUID %s, not %s" % (uuid, self.uuid)]
-        lines = list(missing(ElementTree.fromstring(self.content), there))
-        if self.autostart is not None and snapshot["autostart"] != self.autostart:
-            lines.append("autostart is %s" % ("on" if snapshot["autostart"] else "off"))
+        there, wanted = ElementTree.fromstring(snapshot["xml"]), ElementTree.fromstring(self.content)
+        lines = list(self.drift(snapshot))
+        if self.baseline is None:
+            lines += missing(wanted, there)
+            lines += self._unasked(extra(wanted, there))
+        elif self.baseline["put"] == self.content:
+            lines = ["what was put last is put again"] if lines else []
+        else:
+            before = ElementTree.fromstring(self.baseline["put"])
+            lines = unlike(wanted, before) or ["its text changed"]
         return lines
 
+    def drift(self, snapshot):
+        """What somebody changed by hand since it was put; what libvirt added by itself then is in the baseline."""
+        if self.autostart is not None and snapshot["autostart"] != self.autostart:
+            yield "autostart is %s" % ("on" if snapshot["autostart"] else "off")
+        if self.baseline is not None:
+            yield from unlike(ElementTree.fromstring(self.baseline["there"]), ElementTree.fromstring(snapshot["xml"]))
+
+    def is_at(self, there, wanted):
+        """Whether two snapshots mean the same."""
+        if there is None or wanted is None:
+            return there is wanted
+        before, after = (ElementTree.fromstring(snapshot["xml"]) for snapshot in (there, wanted))
+        return there["autostart"] == wanted["autostart"] and not unlike(before, after) and self._runs_as(there, wanted)
+
+    def _runs_as(self, there, wanted):
+        return True
+
+    def _unasked(self, lines):
+        """Of what is there and wasn't meant: what isn't libvirt's own addition."""
+        return lines
+
+    def impact(self, snapshot):
+        """What putting it does to what runs, and the guests that feel it."""
+        return "live", []
+
     def put(self):
-        """Define what is wanted."""
+        """Define what is wanted, and have what runs follow."""
         self._define(self.content)
         self._set_autostart(self.autostart)
+        self._follow(self._persistent())
+        self.baseline = None  # it is judged by what is wanted now
 
     def restore(self, snapshot):
-        """Define what was there, or nothing where nothing was."""
+        """Define what was there, or nothing where nothing was; says what can't follow yet because guests run."""
         if snapshot is None:
-            self.remove()
-        else:
-            self._define(snapshot["xml"], validate=False)
-            self._set_autostart(snapshot["autostart"])
+            return self.remove()
+        self._define(snapshot["xml"], validate=False)
+        self._set_autostart(snapshot["autostart"])
+        return self._go_back(snapshot["live"])
+
+    def _follow(self, wanted):
+        """Have what runs take what it can of a definition."""
+
+    def _go_back(self, live):
+        """Have what runs take what it can of an earlier live definition, ``None`` where it didn't run."""
+
+    def users(self):
+        """The running guests that keep it from being removed."""
+        return []
 
     def remove(self):
-        """Undefine it."""
+        """Undefine it, and say nothing; or say what it waits for."""
         if self.name in self._names():
-            self.host.virsh(*((*self.undefine, self.name)))
+            keep = [option for option in self.keep if self.host.knows(self.undefine[0], option)]
+            self.host.virsh(*self.undefine, self.name, *keep)
 
     def _define(self, text, validate=True):
-        words = (self.define, "/dev/stdin")
-        if validate and self.validate and self._knows_validate():
-            words += ("--validate",)
-        self.host.virsh(*words, text=text)
-
-    def _knows_validate(self):
-        return "--validate" in self.host.virsh("help", self.define)[1]
+        validate = validate and self.validate and self.host.knows(self.define, "--validate")
+        self.host.virsh(self.define, "/dev/stdin", *(["--validate"] if validate else []), text=text)
 
     def _set_autostart(self, wanted):
         return None
+
+    def pending(self):
+        """What of it isn't in effect yet."""
+        return []
+
+
+def _field(text, word):
+    """One of the fields that virsh tells of an object."""
+    rows = dict(row.split(":", 1) for row in text.split("\n") if ":" in row)
+    if word not in rows:
+        raise Problem("virsh doesn't say %s of it: %r" % (word, text[:80]))
+    return rows[word].strip()
+
+
+def running_guests(host):
+    """The running guests' live definitions, by name."""
+    names = [name for name in host.virsh("list", "--name")[1].split("\n") if name]
+    return {name: ElementTree.fromstring(host.virsh("dumpxml", name)[1]) for name in names}
 
 
 class FilterItem(LibvirtItem):
@@ -500,9 +853,26 @@ class FilterItem(LibvirtItem):
         rows = self.host.virsh(*self.names)[1].split("\n")
         return [row.split(None, 1)[1].strip() for row in rows if row.strip()]
 
-    def pending(self):
-        """What of it isn't in effect yet: nothing, ever."""
-        return []
+    def users(self):
+        """Those whose interfaces are filtered by it, or by a filter that includes it."""
+        return sorted(
+            name
+            for name, guest in running_guests(self.host).items()
+            if any(self._is_in(reference.get("filter")) for reference in guest.findall("devices/interface/filterref"))
+        )
+
+    def _is_in(self, name):
+        if name == self.name:
+            return True
+        tree = ElementTree.fromstring(self.host.virsh("nwfilter-dumpxml", name)[1])
+        return any(self._is_in(reference.get("filter")) for reference in tree.findall("filterref"))
+
+    def remove(self):
+        """Undefine it, unless a running guest has it."""
+        users = ", ".join(self.users()) if self.name in self._names() else ""
+        if users:
+            return "the filter %s is on the running guests %s: it goes once they have stopped" % (self.name, users)
+        return super().remove()
 
 
 _UPDATABLE = (
@@ -521,84 +891,152 @@ class NetworkItem(LibvirtItem):
 
     kind = "network"
     define, dump, undefine = "net-define", ("net-dumpxml", "--inactive"), ("net-undefine",)
-    names = ("net-list", "--all", "--name")
+    names = ("net-list", "--all", "--persistent", "--name")
 
     def _starts_by_itself(self):
         return self._info("Autostart")
 
     def _info(self, word):
-        rows = dict(row.split(":", 1) for row in self.host.virsh("net-info", self.name)[1].split("\n") if ":" in row)
-        return rows[word].strip() == "yes"
+        return _field(self.host.virsh("net-info", self.name)[1], word) == "yes"
 
-    def snapshot(self):
-        """Its definition, and whether it runs."""
-        found = super().snapshot()
-        if found is not None:
-            found["runs"] = self._info("Active")
-        return found
+    def _live_text(self):
+        return self.host.virsh("net-dumpxml", self.name)[1] if self._info("Active") else None
 
-    def put(self):
-        """Define it; have a running one take what it can, and start one that starts by itself."""
-        super().put()
-        if self._info("Active"):
-            self._update(self._live(), ElementTree.fromstring(self.content))
-        elif self.autostart:
-            self.host.virsh("net-start", self.name)
+    def _runs_as(self, there, wanted):
+        """Whether it runs as it did; what only a restart changes is none of ours where we don't restart it."""
+        if there["live"] is None or wanted["live"] is None:
+            return there["live"] is wanted["live"]
+        live, before = (ElementTree.fromstring(snapshot["live"]) for snapshot in (there, wanted))
+        if self.disruptive and (self._beyond(before, live) or list(self._unplugged(live))):
+            return False
+        return not list(_net_updates(live, before))
 
-    def restore(self, snapshot):
-        """Define what was there, and have a running network follow."""
-        super().restore(snapshot)
-        if snapshot is None:
+    def _unasked(self, lines):
+        own = re.compile("/network/@connections|/network/forward/(nat|interface)")  # libvirt writes these out
+        return [line for line in lines if not own.match(line)]
+
+    def _beyond(self, wanted, live, fixed=True):
+        """How a running network differs from a definition; with ``fixed``, beyond what ``net-update`` changes."""
+        if fixed and _subnets(wanted) == _subnets(live):
+            wanted, live = _without_updatable(wanted), _without_updatable(live)
+        return list(missing(wanted, live)) + self._unasked(extra(wanted, live))
+
+    def users(self):
+        """Those that are on it."""
+        return list(self.guests())
+
+    def guests(self):
+        """The running guests that are on it, with their interfaces."""
+        plugged = {
+            name: [each for each in guest.findall("devices/interface") if _plug(each)[:2] == ("network", self.name)]
+            for name, guest in running_guests(self.host).items()
+        }
+        return {name: interfaces for name, interfaces in sorted(plugged.items()) if interfaces}
+
+    def impact(self, snapshot):
+        """Whether the running network takes it; else who loses the link when it is restarted."""
+        if snapshot is None or snapshot["live"] is None:
+            return "live", []
+        if not self._beyond(ElementTree.fromstring(self.content), ElementTree.fromstring(snapshot["live"])):
+            return "live", []
+        return "network restart", self.users()
+
+    def _follow(self, wanted):
+        live = self._live()
+        if live is None:
+            if self.autostart:
+                self.host.virsh("net-start", self.name)
             return
-        runs = self._info("Active")
-        if snapshot["runs"] and not runs:
+        self._update(live, wanted)
+        if self.disruptive and self._beyond(wanted, self._live()):
+            self._restart()
+
+    def _go_back(self, live):
+        now = self._live()
+        if live is None:
+            return self._stop() if now is not None else None
+        if now is None:
             self.host.virsh("net-start", self.name)
-        elif runs and not snapshot["runs"]:
-            self.host.virsh("net-destroy", self.name)
-        elif runs:
-            self._update(self._live(), ElementTree.fromstring(snapshot["xml"]))
+        wanted = ElementTree.fromstring(live)
+        self._update(self._live(), wanted)
+        if self.disruptive:
+            if self._beyond(wanted, self._live()):
+                self._restart()
+            self._plug_in()
+        return None
+
+    def _stop(self):
+        """Stop it, unless guests are on it; says why not."""
+        guests = ", ".join(self.users())
+        if guests:
+            return "the network %s carries the running guests %s: it goes once they have left it" % (self.name, guests)
+        self.host.virsh("net-destroy", self.name)
+        return None
 
     def remove(self):
-        """Stop it where no guest is on it, and undefine it."""
+        """Stop and undefine it, unless guests are on it."""
         if self.name not in self._names():
-            return
-        if self._info("Active"):
-            guests = int(self._live().get("connections", "0"))
-            if guests:
-                raise Problem("%d interfaces of guests are on the network %s: move them first" % (guests, self.name))
-            self.host.virsh("net-destroy", self.name)
-        self.host.virsh("net-undefine", self.name)
+            return None
+        return (self._info("Active") and self._stop()) or super().remove()
 
     def _set_autostart(self, wanted):
         if wanted is not None and self._starts_by_itself() != wanted:
             self.host.virsh("net-autostart", self.name, *([] if wanted else ["--disable"]))
 
-    def _live(self):
-        return ElementTree.fromstring(self.host.virsh("net-dumpxml", self.name)[1])
-
     def _update(self, live, wanted):
         """Have the running network take what it can of what is wanted."""
-        for section, parent, way in _UPDATABLE:
-            before, after = (list(_updatable(network, parent, way)) for network in (live, wanted))
-            for index, text in before:
-                if (index, text) not in after:
-                    self._net_update("delete", section, index, text)
-            for index, text in after:
-                if (index, text) not in before:
-                    self._net_update("add-last", section, index, text)
+        for command, section, index, text in list(_net_updates(live, wanted)):
+            self.host.virsh("net-update", self.name, command, section, text, "--live", "--parent-index", str(index))
 
-    def _net_update(self, command, section, index, text):
-        self.host.virsh("net-update", self.name, command, section, text, "--live", "--parent-index", str(index))
+    def _restart(self):
+        """Stop and start it, and plug the guests in again: libvirt doesn't."""
+        log.warning("restarting the network %s", self.name)
+        self.host.virsh("net-destroy", self.name)
+        self.host.virsh("net-start", self.name)
+        self._plug_in()
+
+    def _plug_in(self):
+        """Put the guests' taps on the bridge again, then have libvirt count them and set what is theirs alone."""
+        live = self._live()
+        for guest, tap, interface in list(self._unplugged(live)):
+            self.host.run(("ip", "link", "set", "dev", tap, "master", live.find("bridge").get("name")))
+            _isolate(self.host, tap, interface)
+            _update_device(self.host, guest, _updated(interface, interface))
+
+    def _unplugged(self, live):
+        """The guests' interfaces whose taps aren't on the network's bridge."""
+        bridge = live.find("bridge")
+        found = [] if bridge is None else [(guest, each) for guest, all_ in self.guests().items() for each in all_]
+        for guest, interface in found:
+            tap = "" if interface.find("target") is None else interface.find("target").get("dev")
+            master = "/sys/class/net/%s/master" % tap
+            if tap and os.path.basename(os.path.realpath(master)) != bridge.get("name"):
+                yield guest, tap, interface
 
     def pending(self):
         """What the running network doesn't have yet."""
-        if self.name not in self._names() or not self._info("Active"):
+        live = self._live() if self.name in self._names() else None
+        lines = self._beyond(self._persistent(), live, fixed=False) if live is not None else []
+        if not lines:
             return []
-        persistent = ElementTree.fromstring(self.host.virsh("net-dumpxml", "--inactive", self.name)[1])
-        live = self._live()
-        live.attrib.pop("connections", None)
-        lines = list(missing(persistent, live)) + ["no more: %s" % line for line in missing(live, persistent)]
-        return ["the network %s needs a restart: %s" % (self.name, line) for line in lines]
+        guests = ", ".join(self.users()) or "nobody"
+        return ["the network %s needs a restart, which cuts off %s: %s" % (self.name, guests, "; ".join(lines[:3]))]
+
+
+def _subnets(network):
+    return [dict(ip.attrib) for ip in network.findall("ip")]
+
+
+def _net_updates(live, wanted):
+    """What to have ``net-update`` do: the command, the section, the parent's number and the element."""
+    for section, parent, way in _UPDATABLE:
+        if parent == "ip" and _subnets(live) != _subnets(wanted):
+            continue  # addresses of another subnet: they wait with it
+        before, after = (list(_updatable(network, parent, way)) for network in (live, wanted))
+        for command, these, others in (("delete", before, after), ("add-last", after, before)):
+            for index, text in these:
+                if (index, text) not in others:
+                    yield command, section, index, text
 
 
 def _updatable(network, parent, way):
@@ -608,111 +1046,220 @@ def _updatable(network, parent, way):
             yield (index if parent == "ip" else -1), _canonical(element)
 
 
-def _canonical(element):
-    """An element as text, the same for the same meaning."""
-    return ElementTree.tostring(_bare(element), encoding="unicode")
+def _without_updatable(network):
+    """A copy of a network without what ``net-update`` changes."""
+    network = _bare(network)
+    for _, parent, way in _UPDATABLE:
+        for holder in network.findall(parent):
+            inner, _, tag = way.rpartition("/")
+            box = holder.find(inner) if inner else holder
+            for element in [] if box is None else box.findall(tag):
+                box.remove(element)
+    for holder, tag in [(network, "dns"), *((ip, "dhcp") for ip in network.findall("ip"))]:
+        box = holder.find(tag)
+        if box is not None and len(box) == 0 and not box.attrib:
+            holder.remove(box)
+    return network
 
 
-def _bare(element):
-    copy = ElementTree.Element(element.tag)
-    for name, value in sorted(element.attrib.items()):
-        copy.set(name, value)
-    copy.text = (element.text or "").strip() or None
-    copy.extend([_bare(child) for child in element])
-    return copy
+def _isolate(host, tap, interface):
+    """A tap's isolation stands at its bridge's port, and went with it."""
+    port = interface.find("port")
+    if port is not None and port.get("isolated") == "yes":
+        host.run(("bridge", "link", "set", "dev", tap, "isolated", "on"))
 
 
-_LIVE_PARTS = ("bandwidth", "filterref", "link", "source")
-"""What ``virsh update-device --live`` changes of a running guest's interface."""
+_LIVE_PARTS = ("bandwidth", "filterref", "link")
+"""What ``virsh update-device --live`` changes of a running guest's interface, next to what it is plugged into."""
+
+_OWN_OF_RUNNING = re.compile(
+    r"/domain/(currentMemory|title|description|metadata)\b"
+    r"|/domain/cpu/(@|model|feature|vendor|maxphysaddr)"
+    r"|/graphics/@(port|websocket|tlsPort)"
+)
+"""Where a running guest says what is the case instead of what was asked for, or where it makes no difference."""
 
 
 class DomainItem(LibvirtItem):
     """A guest's domain. A running guest takes what libvirt can change live, and the rest when it starts next."""
 
     kind = "domain"
-    define, dump, undefine = "define", ("dumpxml", "--inactive", "--security-info"), ("undefine", "--keep-nvram")
-    names = ("list", "--all", "--name")
+    define, dump, undefine = "define", ("dumpxml", "--inactive", "--security-info"), ("undefine",)
+    names = ("list", "--all", "--persistent", "--name")
+    keep = ("--keep-nvram", "--keep-tpm")
+
+    def _info(self, word):
+        return _field(self.host.virsh("dominfo", self.name)[1], word)
 
     def _starts_by_itself(self):
         return self._info("Autostart") == "enable"
 
-    def _info(self, word):
-        rows = dict(row.split(":", 1) for row in self.host.virsh("dominfo", self.name)[1].split("\n") if ":" in row)
-        return rows[word].strip()
-
     def _runs(self):
         return self._info("State") not in ("shut off", "crashed")
 
-    def put(self):
-        """Define it, and have a running guest's interfaces follow."""
-        super().put()
-        self._follow(ElementTree.fromstring(self.content))
+    def _live_text(self):
+        return self.host.virsh("dumpxml", self.name)[1] if self._runs() else None
 
-    def restore(self, snapshot):
-        """Define what was there, and have a running guest's interfaces follow."""
-        super().restore(snapshot)
-        if snapshot is not None:
-            self._follow(ElementTree.fromstring(snapshot["xml"]))
+    def _runs_as(self, there, wanted):
+        """Whether interfaces are the same; a guest that started or stopped meanwhile did so by itself."""
+        if there["live"] is None or wanted["live"] is None:
+            return True
+        live, before = (ElementTree.fromstring(snapshot["live"]) for snapshot in (there, wanted))
+        return not list(_to_update(live, before))
+
+    def _unasked(self, lines):
+        devices = re.compile("/domain/devices/(interface|disk|hostdev|filesystem)( |/filterref)")
+        return [line for line in lines if devices.match(line)]
+
+    def refusal(self, snapshot):
+        """Beside the UUID: a disk that was moved to another image, by a snapshot for example."""
+        if snapshot is not None and self.baseline is not None:
+            there, before, wanted = (
+                _images(text) for text in (snapshot["xml"], self.baseline["there"], self.content)
+            )
+            for disk, image in sorted(there.items()):
+                if disk in before and image not in (before[disk], wanted.get(disk)):
+                    return (
+                        "the disk %s of the guest %s was moved by hand to the image %s: putting the old one back would "
+                        "lose data. Merge the snapshot (virsh blockcommit), or name the image in the inventory"
+                        % (disk, self.name, image)
+                    )
+        return super().refusal(snapshot)
+
+    def impact(self, snapshot):
+        """Whether a running guest takes it, or has it when it starts next."""
+        if snapshot is None or snapshot["live"] is None:
+            return "live", []
+        before = self.baseline["put"] if self.baseline else snapshot["xml"]
+        now, then = (_without_live_parts(ElementTree.fromstring(text)) for text in (before, self.content))
+        lines = list(missing(then, now))
+        lines += extra(then, now) if self.baseline else self._unasked(extra(then, now))
+        waiting = [line for line in lines if not re.match(r"/domain/(title|description|metadata)\b", line)]
+        return ("guest restart", [self.name]) if waiting else ("live", [])
+
+    def _follow(self, wanted):
+        live = self._live()
+        if live is not None:
+            for interface in _to_update(live, wanted):
+                _update_device(self.host, self.name, interface)
+
+    def _go_back(self, live):
+        if live is not None:
+            self._follow(ElementTree.fromstring(live))
+
+    def users(self):
+        """The guest itself."""
+        return [self.name] if self.name in self._names() and self._runs() else []
 
     def remove(self):
-        """Undefine it where it doesn't run; disks and NVRAM stay."""
-        if self.name not in self._names():
-            return
-        if self._runs():
-            raise Problem("the guest %s runs: shut it down first, then apply again" % self.name)
-        super().remove()
+        """Undefine it, unless it runs; disks and NVRAM stay."""
+        if self.users():
+            return "the guest %s runs: its definition goes once it has been shut down" % self.name
+        return super().remove()
 
     def _set_autostart(self, wanted):
         if wanted is not None and self._starts_by_itself() != wanted:
             self.host.virsh("autostart", self.name, *([] if wanted else ["--disable"]))
 
-    def _live(self):
-        return ElementTree.fromstring(self.host.virsh("dumpxml", self.name)[1])
-
-    def _follow(self, wanted):
-        if not self._runs():
-            return
-        there = {_mac(interface): interface for interface in self._live().iter("interface")}
-        for interface in wanted.iter("interface"):
-            live = there.get(_mac(interface))
-            if live is not None and _takes(live, interface):
-                self.host.virsh(
-                    *("update-device", self.name, "/dev/stdin", "--live"),
-                    text=ElementTree.tostring(live, encoding="unicode"),
-                )
-
     def pending(self):
         """What the running guest doesn't have yet."""
-        if self.name not in self._names() or not self._runs():
+        live = self._live() if self.name in self._names() else None
+        if live is None:
             return []
-        ignored = re.compile(r"/domain/(currentMemory|cpu)|/graphics/@port|/interface/@type|/source/@bridge")
-        lines = missing(ElementTree.fromstring(self.content), self._live())
-        return ["the guest %s needs a restart: %s" % (self.name, line) for line in lines if not ignored.search(line)]
+        persistent = self._persistent()
+        then, now = _without_live_parts(persistent), _without_live_parts(live)
+        lines = [line for line in missing(then, now) if not _OWN_OF_RUNNING.search(line)]
+        lines += self._unasked(extra(then, now))
+        lines += ["the interface %s is as it was" % _mac(interface) for interface in _to_update(live, persistent)]
+        return ["the guest %s needs a restart: %s" % (self.name, "; ".join(lines[:3]))] if lines else []
+
+
+def _images(text):
+    """What each disk is on, by its target."""
+    disks = ElementTree.fromstring(text).findall("devices/disk")
+    return {disk.find("target").get("dev"): _image(disk.find("source")) for disk in disks}
+
+
+def _image(source):
+    names = ("file", "dev", "pool", "volume", "name")
+    return None if source is None else "/".join(source.get(name) for name in names if source.get(name))
 
 
 def _mac(interface):
     return interface.find("mac").get("address").lower()
 
 
-def _takes(live, wanted):
-    """Give a running interface the parts that can be changed live; whether that changed anything."""
-    changed = False
+def _plug(interface):
+    """What an interface is plugged into: a network (whatever stands behind it) or a bridge; empty for others."""
+    source = interface.find("source")
+    if source is None:
+        return ()
+    if source.get("network"):
+        return ("network", source.get("network"), source.get("portgroup"))
+    return ("bridge", source.get("bridge")) if interface.get("type") == "bridge" else ()
+
+
+def _without_live_parts(domain):
+    """A copy of a domain without what ``update-device`` changes."""
+    domain = _bare(domain)
+    for interface in domain.findall("devices/interface"):
+        if _plug(interface):
+            interface.attrib.pop("type")
+            interface.remove(interface.find("source"))
+        for part in _LIVE_PARTS:
+            for element in interface.findall(part):
+                interface.remove(element)
+    return domain
+
+
+def _to_update(live, wanted):
+    """The interfaces of a running guest that are to be changed, as libvirt is to be given them."""
+    there = {_mac(interface): interface for interface in live.findall("devices/interface")}
+    for interface in wanted.findall("devices/interface"):
+        running = there.get(_mac(interface))
+        if running is not None and (_plug(running), _parts(running)) != (_plug(interface), _parts(interface)):
+            yield _updated(running, interface)
+
+
+def _parts(interface):
+    """The parts of an interface that can be changed live; a link is up unless it says otherwise."""
+    found = {part: _canonical(interface.find(part)) for part in _LIVE_PARTS}
+    link = interface.find("link")
+    return dict(found, link="up" if link is None else link.get("state"))
+
+
+def _updated(live, wanted):
+    """A running interface with the parts of another: libvirt wants all else as it is."""
+    interface = _bare(live)
     for part in _LIVE_PARTS:
-        old, new = live.find(part), wanted.find(part)
-        if part == "link" and new is None and (old is None or old.get("state") == "up"):
-            continue
-        if part == "source" and old is not None and new is not None and not list(missing(new, old)):
-            continue
-        if (None if old is None else _canonical(old)) == (None if new is None else _canonical(new)):
-            continue
-        changed = True
-        if old is not None:
-            live.remove(old)
-        if new is not None:
-            live.append(new)
-        elif part == "link":
-            ElementTree.SubElement(live, "link", state="up")
-    return changed
+        for element in interface.findall(part):
+            interface.remove(element)
+        if wanted.find(part) is not None:
+            interface.append(wanted.find(part))
+    if live.find("link") is not None and interface.find("link") is None:
+        ElementTree.SubElement(interface, "link", state="up")
+    if _plug(live) and _plug(wanted):
+        _plug_into(interface, *_plug(wanted))
+    return interface
+
+
+def _plug_into(interface, kind, name, portgroup=None):
+    """Name the network itself: a running interface shows the bridge behind it as well."""
+    interface.set("type", kind)
+    interface.remove(interface.find("source"))
+    source = ElementTree.SubElement(interface, "source", {kind: name})
+    if portgroup:
+        source.set("portgroup", portgroup)
+
+
+def _update_device(host, guest, interface):
+    text = ElementTree.tostring(interface, encoding="unicode")
+    try:
+        host.virsh("update-device", guest, "/dev/stdin", "--live", text=text)
+    except Problem as problem:
+        if "not supported" not in str(problem):
+            raise
+        log.warning("the running guest %s keeps its interface until it is restarted: %s", guest, problem)
 
 
 _ITEMS = {"network": NetworkItem, "nwfilter": FilterItem, "domain": DomainItem}
@@ -734,28 +1281,47 @@ class Change:
     def __init__(self, item, entry, verb, snapshot, details=(), impact="live", wanted=None):
         self.item = item
         self.entry = entry
-        self.verb = verb  # create, change, adopt, remove or restore
+        self.verb = verb  # create, change, adopt, restart, remove or restore
         self.snapshot = snapshot  # what is there before
         self.details = list(details)
-        self.impact = impact  # live, restart or management
+        self.impact = impact  # live, restart, network restart, guest restart, management or waits
+        self.guests = []  # those that feel it
         self.wanted = wanted  # the snapshot to restore
+        self.waits = None  # why it couldn't be removed yet
+
+    @property
+    def is_of_file(self):
+        """Whether it is a file that changes, not an object of libvirt."""
+        return isinstance(self.item, FileItem)
 
     def do(self):
         """Make the change."""
         if self.verb == "remove":
-            self.item.remove()
+            self.waits = self.item.remove()
         elif self.verb == "restore":
-            self.item.restore(self.wanted)
+            self.waits = self.item.restore(self.wanted)
         else:
             self.item.put()
+
+    def redo(self):
+        """Restore what isn't as it was, and hold the host to it."""
+        if isinstance(self.item, FileItem):
+            clean_up(os.path.dirname(self.item.host.path(self.item.name)))
+        if not self.item.is_at(self.item.snapshot(), self.wanted):
+            self.waits = self.item.restore(self.wanted)
+        left = self.left()
+        if left:
+            raise Problem("; ".join(left))
 
     def left(self):
         """What isn't as it was meant, once the change is made."""
         there = self.item.snapshot()
-        if self.verb == "remove":
+        if self.waits:
+            lines = []
+        elif self.verb == "remove":
             lines = [] if there is None else ["it is still there"]
         elif self.verb == "restore":
-            lines = [] if (there is None) == (self.wanted is None) else ["it isn't what was there"]
+            lines = [] if self.item.is_at(there, self.wanted) else ["it isn't what was there"]
         else:
             lines = self.item.differences(there)
         return ["%s %s: %s" % (self.item.kind, self.item.name, line) for line in lines[:3]]
@@ -767,74 +1333,116 @@ class Change:
             "kind": self.item.kind,
             "name": self.item.name,
             "impact": self.impact,
+            "guests": self.guests,
             "details": self.details,
         }
 
 
-def changes_to(host, folder, state, adopted):
-    """Everything that must be done for the host to be equal to the folder, in order; refused where it isn't ours."""
-    owned = {entry["path"]: entry for entry in state["files"]}
+def changes_to(host, folder, state, adopted, disruptive=()):
+    """Everything that must be done for the host to be equal to the folder, in order; refused where it isn't ours.
+
+    ``disruptive`` names networks that may be restarted although guests are on them.
+    """
+    owned = {item.key: (item, entry) for item, entry in _items(host, state["files"])}
+    wanted = [(item_of(host, entry, folder.contents[path]), entry) for path, entry in folder.entries.items()]
+    wanted = [(item, entry) for item, entry in wanted if item is not None]
+    unknown = set(adopted) - {item.name for item, _ in wanted}
+    if unknown:
+        raise Misused("--adopt %s: the manifest has nothing of that name" % ", ".join(sorted(unknown)))
     changes, foreign = [], []
-    on_path = management_links(host)
-    for path, entry in folder.entries.items():
-        item = item_of(host, entry, folder.contents[path])
-        if item is None:
-            continue
-        snapshot = item.snapshot()
+    for item, entry in wanted:
+        snapshot, (was, _) = item.snapshot(), owned.get(item.key, (None, None))
+        if isinstance(item, LibvirtItem):
+            item.baseline = was.baseline if was else None
+            item.disruptive = item.name in disruptive
         details = item.differences(snapshot)
-        if not details and path in owned:
+        if was and not details and item.kind == "network" and item.name in disruptive and item.pending():
+            changes.append(Change(item, entry, "restart", snapshot, item.pending()))
+        if not details and was:
             continue
-        is_ours = path in owned or snapshot is None or not details
-        if not is_ours and item.name not in adopted:
+        if snapshot is not None and details and not was and item.name not in adopted:
             foreign.append(item)
-        verb = "create" if snapshot is None else "change" if path in owned else "adopt"
-        changes.append(Change(item, entry, verb, snapshot, details, _impact(item, on_path)))
-    changes += _removals(host, folder, owned, on_path)
+        verb = "create" if snapshot is None else "change" if was else "adopt"
+        details = ["changed by hand: %s" % line for line in _by_hand(was, snapshot)] + details
+        changes.append(Change(item, entry, verb, snapshot, details, _impact(item)))
+    changes += _removals(host, {item.key for item, _ in wanted}, owned)
     if foreign:
         names = ", ".join("%s %s" % (item.kind, item.name) for item in foreign)
         words = " ".join("--adopt %s" % item.name for item in foreign)
         raise Problem("not kvmgen's, and different: %s. To take them over: %s" % (names, words))
+    for change in changes:
+        refusal = change.item.refusal(change.snapshot) if change.verb != "remove" or change.is_of_file else None
+        if refusal:
+            raise Problem(refusal)
+        _tell_impact(change)
     return changes
 
 
-def _removals(host, folder, owned, on_path):
-    """What a manifest once put here and this one doesn't, the last kind first."""
-    for path, entry in reversed(list(owned.items())):
+def _items(host, entries):
+    """The items of a manifest's entries without content, which is enough to look at them and to remove them."""
+    for entry in entries:
         item = item_of(host, entry)
-        if path in folder.entries or item is None:
-            continue
-        snapshot = item.snapshot()
+        if item is not None:
+            yield item, entry
+
+
+def _by_hand(was, snapshot):
+    """What somebody did by hand to what an earlier manifest put there; it is overwritten, and a rollback has it."""
+    if was is None:
+        return []
+    return ["it is gone"] if snapshot is None else list(was.drift(snapshot))
+
+
+def _removals(host, wanted, owned):
+    """What a manifest once put here and this one doesn't, the last kind first."""
+    for key, (item, entry) in reversed(list(owned.items())):
+        snapshot = None if key in wanted else item.snapshot()
         if snapshot is not None:
-            yield Change(item, entry, "remove", snapshot, [], _impact(item, on_path))
+            details = ["changed by hand: %s" % line for line in _by_hand(item, snapshot)]
+            yield Change(item, entry, "remove", snapshot, details, _impact(item))
 
 
-def _impact(item, on_path):
-    if item.kind == "firewall" or (item.kind == "link" and _device(item.name) in on_path):
-        return "management"
-    if item.kind == "link" and os.path.isdir("/sys/class/net/%s" % _device(item.name)):
-        return "restart"
-    return "live"
+def _impact(item):
+    """What a file's change does, as far as the file alone says it."""
+    return "management" if item.kind == Firewalld.kind else "live"
 
 
-def _device(path):
-    """The device of an ifcfg, route or keyfile."""
-    return re.sub(r"^(ifcfg|route6?|rule6?|keys)-", "", os.path.basename(path))
+def _tell_impact(change):
+    """What a change does to what runs in libvirt; refused where libvirt couldn't make it."""
+    item, snapshot = change.item, change.snapshot
+    if not isinstance(item, LibvirtItem):
+        return
+    if change.verb == "remove":
+        change.guests = item.users()
+        change.impact = "waits" if change.guests else "live"
+        return
+    if change.verb != "adopt" or change.details:
+        change.impact, change.guests = item.impact(snapshot)
 
 
 def management_links(host):
-    """The links on the way to whoever administers this host: the session's, else the default route's, and below."""
-    if not host.is_live:
+    """The links on the way to whoever administers this host: the session's, else the default route's, and below.
+
+    Of a session both ways count: the link that has the address it came to, and the one that its answers leave by.
+    """
+    if not host.is_live or not host.has("ip"):
         return set()
     session = os.environ.get("SSH_CONNECTION", "").split()
-    argv = ("ip", "-o", "address", "show") if session else ("ip", "-o", "route", "show", "default")
-    if not host.has("ip"):
-        return set()
-    rows = [row.split() for row in host.run(argv, check=False)[1].splitlines()]
     if session:
-        found = {row[1] for row in rows if any(word.split("/")[0] == session[2] for word in row)}
+        client, address = (word.split("%")[0] for word in (session[0], session[2]))
+        rows = _ip(host, "address", "show")
+        found = {row[1].split("@")[0] for row in rows if row[3].split("/")[0] == address}
+        routes = _ip(host, "route", "get", client)
     else:
-        found = {row[row.index("dev") + 1] for row in rows if "dev" in row}
+        found = set()
+        routes = _ip(host, "-4", "route", "show", "default") + _ip(host, "-6", "route", "show", "default")
+    found.update(row[row.index("dev") + 1] for row in routes if "dev" in row)
     return found.union(*(_below(link) for link in found))
+
+
+def _ip(host, *words):
+    """The rows of an answer of ``ip``."""
+    return [row.split() for row in host.run(("ip", "-o", *words), check=False)[1].splitlines()]
 
 
 def _below(link):
@@ -847,39 +1455,587 @@ def _below(link):
     return {link}.union(*(_below(name) for name in lower))
 
 
-# -- telling services --------------------------------------------------------------------------------------------------
+# -- the running host: kernel and firewall -----------------------------------------------------------------------------
+#
+# A class for each kind of file that the running host follows: ``texts`` are our files of the kind, by path. `follow`
+# has the host read them, `lacks` says what it holds otherwise than they say, `waits` what can't be in effect yet.
 
 
-def activate(host, changes):
-    """Have the running system follow changed files; what can't follow live is told by `status`."""
+class Modules:
+    """Kernel modules. They are loaded, and never unloaded: something else may have come to use them."""
+
+    kind = "modules"
+
+    def __init__(self, host, texts):
+        self.host = host
+        self.texts = texts
+
+    def follow(self):
+        """Load what our files name."""
+        if self.texts:
+            self.host.run((_systemd("systemd-modules-load"), *map(self.host.path, self.texts)), check=False)
+
+    def lacks(self):
+        """Nothing: a module that isn't there waits, as do the settings that it brings."""
+        return []
+
+    def waits(self):
+        """The modules that aren't loaded."""
+        for name in [line.strip() for text in self.texts.values() for line in text.splitlines()]:
+            if name[:1] not in ("", "#", ";") and not self._is_loaded(name.replace("-", "_")):
+                yield "the module %s isn't loaded: `modprobe %s` says why" % (name, name)
+
+    def _is_loaded(self, name):
+        built_in = "/lib/modules/%s/modules.builtin" % os.uname().release
+        if os.path.isdir("/sys/module/%s" % name):
+            return True
+        try:
+            with open(built_in) as stream:
+                return any(line.rstrip().replace("-", "_").endswith("/%s.ko" % name) for line in stream)
+        except OSError:
+            return False
+
+
+class Sysctl:
+    """Kernel settings. Only the keys of our files are touched, by all files' order: a later file of others' may win."""
+
+    kind = "sysctl"
+
+    def __init__(self, host, texts):
+        self.host = host
+        self.texts = texts
+
+    @property
+    def meant(self):
+        """The values that our files give, by their place below /proc/sys; the last file by name counts."""
+        files = sorted(self.texts.items(), key=lambda known: os.path.basename(known[0]))
+        return {place: value for _, text in files for place, value in settings(text)}
+
+    def follow(self):
+        """Have our keys set."""
+        prefixes = ["--prefix=/" + place for place in self.meant]
+        if prefixes:
+            self.host.run((_systemd("systemd-sysctl"), *prefixes), check=False)  # `lacks` says what it didn't do
+
+    def lacks(self):
+        """The keys that have other values than our files say."""
+        for place, value in self.meant.items():
+            now = kernel_value(place)
+            if now not in (None, value):
+                yield "the kernel's %s is %s, not %s: another file of sysctl.d may win" % (place, now, value)
+
+    def waits(self):
+        """The keys that the kernel doesn't have, such as a bridge's before the module br_netfilter."""
+        for place, value in self.meant.items():
+            if kernel_value(place) is None:
+                yield "the kernel has no %s yet, which is to be %s" % (place, value)
+
+
+def settings(text):
+    """The settings of a file of sysctl.d: a place below /proc/sys and a value each."""
+    for line in text.splitlines():
+        key, equals, value = line.partition("=")
+        key = key.strip().lstrip("-")
+        if not equals or key.startswith(("#", ";")):
+            continue
+        if "/" not in key or -1 < key.find(".") < key.find("/"):
+            key = key.translate({ord("."): "/", ord("/"): "."})
+        yield key, " ".join(value.split())
+
+
+def kernel_value(place):
+    """The value of a kernel setting; ``None`` where there is no such setting."""
+    try:
+        with open("/proc/sys/" + place) as stream:
+            return " ".join(stream.read().split())
+    except OSError:
+        return None
+
+
+def kernel_values(host, changes):
+    """The kernel's values of every setting that changed files name, now or then: what a rollback sets again.
+
+    The files alone don't bring them back: a key that no file names any more keeps its last value.
+    """
+    if not host.is_live:
+        return {}
+    texts = []
+    for change in changes:
+        if change.item.kind == Sysctl.kind:
+            known = [snapshot for snapshot in (change.snapshot, change.wanted) if snapshot]
+            texts += [base64.b64decode(snapshot["content"]) for snapshot in known] + [change.item.content]
+    return {place: kernel_value(place) for text in texts for place, _ in settings(text.decode(errors="replace"))}
+
+
+def set_kernel(values):
+    """Give settings the values that they had."""
+    for place, value in values.items():
+        if value is not None and kernel_value(place) not in (None, value):
+            with open("/proc/sys/" + place, "w") as stream:
+                stream.write(value + "\n")
+
+
+class Udev:
+    """udev's rules."""
+
+    kind = "udev"
+
+    def __init__(self, host, texts):
+        self.host = host
+
+    def follow(self):
+        """Have the rules read; udev looks for new ones by itself, so that this only makes it sooner."""
+        if self.host.has("udevadm"):
+            self.host.run(("udevadm", "control", "--reload"), check=False)
+
+    def lacks(self):
+        """Nothing: what udev holds can't be asked for."""
+        return []
+
+    waits = lacks
+
+
+class Firewalld:
+    """firewalld's zones and direct rules."""
+
+    kind = "firewall"
+
+    def __init__(self, host, texts):
+        self.host = host
+        self.texts = texts
+
+    def _state(self):
+        """What ``firewall-cmd --state`` ends with: 0 it runs, 251 it failed, 252 it doesn't run."""
+        return self.host.run(("firewall-cmd", "--state"), check=False)[0] if self.host.has("firewall-cmd") else 252
+
+    def follow(self):
+        """Have a running firewalld load its files anew, and see libvirt's rules return.
+
+        A reload flushes those as well. libvirt hears of it and puts them back; until then its guests' filters and its
+        networks' NAT are gone.
+        """
+        state, rules = self._state(), _libvirts_rules(self.host)
+        if state == 252:
+            return
+        self.host.run(("firewall-cmd", "--reload"), check=state == 0)  # one that had failed is judged by `lacks`
+        deadline = time.monotonic() + self.host.timeout
+        while not rules <= _libvirts_rules(self.host):
+            if time.monotonic() > deadline:
+                raise Problem("libvirt didn't put its rules back after firewalld's reload: restart libvirtd")
+            time.sleep(0.1)
+
+    def waits(self):
+        """Our files are only files where firewalld doesn't run."""
+        return ["firewalld doesn't run: its files count when it starts"] if self.texts and self._state() == 252 else []
+
+    def lacks(self):
+        """What the running firewalld doesn't hold of our files: one bad direct rule drops them all."""
+        state = self._state()
+        if state == 252:
+            return
+        if state:
+            yield "firewalld's state is failed: its log names the rule that it refuses"
+        for path, text in self.texts.items():
+            root = ElementTree.fromstring(text)
+            if root.tag == "direct":
+                yield from self._lacks_direct(root)
+            elif root.tag == "zone":
+                yield from self._lacks_of_zone(os.path.basename(path)[: -len(".xml")], root)
+
+    def _lacks_direct(self, root):
+        """Chains and rules, word by word: firewall-cmd quotes some of them for a shell."""
+        for tag, question in (("chain", "--get-all-chains"), ("rule", "--get-all-rules")):
+            there = [shlex.split(line) for line in self._ask("--direct", question).splitlines()]
+            for element in root.iter(tag):
+                names = ("ipv", "table", "chain") + (("priority",) if tag == "rule" else ())
+                words = [element.get(name) for name in names] + shlex.split(element.text or "")
+                if words not in there:
+                    yield "firewalld doesn't have the %s %s" % (tag, " ".join(words))
+
+    def _lacks_of_zone(self, name, root):
+        if name not in self._ask("--get-zones").split():
+            yield "firewalld doesn't have the zone %s" % name
+            return
+        rows = [row.partition(":") for row in self._ask("--info-zone=" + name).splitlines()]
+        there = {key.strip(): set(value.split()) for key, _, value in rows}
+        for tag, key in (("interface", "name"), ("source", "address"), ("service", "name"), ("port", "port")):
+            meant = {element.get(key) for element in root.iter(tag)}
+            if tag == "port":
+                meant = {"%s/%s" % (element.get("port"), element.get("protocol")) for element in root.iter(tag)}
+            found = there.get(tag + "s", set())
+            for word in sorted(meant - found):
+                yield "firewalld's zone %s doesn't have the %s %s" % (name, tag, word)
+            if tag in ("service", "port"):  # an interface or a source may have been added by who owns it
+                for word in sorted(found - meant):
+                    yield "firewalld's zone %s also has the %s %s" % (name, tag, word)
+
+    def _ask(self, *question):
+        return self.host.run(("firewall-cmd", *question))[1]
+
+
+def _libvirts_rules(host):
+    """The rules in chains of libvirt's own: of its networks, and of its guests' filters."""
+    programs = [name for name in ("iptables-save", "ip6tables-save", "ebtables-save") if host.has(name)]
+    lines = [(name, line) for name in programs for line in host.run((name,), check=False)[1].splitlines()]
+    return {known for known in lines if re.match(r"-A (LIBVIRT_|libvirt-|[FH][IO]-)", known[1])}
+
+
+def _systemd(program):
+    """The place of one of systemd's own programs."""
+    places = [folder + program for folder in ("/usr/lib/systemd/", "/lib/systemd/")]
+    return next((place for place in places if os.path.exists(place)), places[0])
+
+
+_KERNEL = (Modules, Sysctl, Udev)
+_RUNNING = (*_KERNEL, Firewalld)
+
+
+def texts_of(host, entries, kind):
+    """A manifest's files of a kind, as they are on disk now, by path."""
+    texts = {}
+    for entry in entries:
+        snapshot = FileItem(host, entry, b"").snapshot() if entry["kind"] == kind else None
+        if snapshot is not None:
+            texts[entry["path"]] = base64.b64decode(snapshot["content"]).decode(errors="replace")
+    return texts
+
+
+def of_kind(host, entries, running):
+    """One of the classes above with a manifest's files of its kind."""
+    return running(host, texts_of(host, entries, running.kind))
+
+
+def lacking(host, entries, kinds=None):
+    """What the running host holds otherwise than a manifest's files say, of some kinds or of all."""
+    if not host.is_live:
+        return []
+    found = [of_kind(host, entries, running) for running in _RUNNING if kinds is None or running.kind in kinds]
+    return [line for running in found for line in running.lacks()]
+
+
+def waiting(host, entries):
+    """What of a manifest's files can't be in effect yet."""
+    if not host.is_live:
+        return []
+    return [line for running in _RUNNING for line in of_kind(host, entries, running).waits()]
+
+
+# -- the running host: links -------------------------------------------------------------------------------------------
+#
+# Links of ifcfg files, by network-scripts' ifup and ifdown. A link that isn't up is started. One that is up runs on as
+# it is, because whoever uses it would be cut off, until it is named with --disruptive or the host starts anew. Never is
+# the whole network restarted. NetworkManager's keyfiles would get their own `_ifup` and `_ifdown` here (`nmcli
+# connection reload`, `nmcli device reapply`).
+
+_IFCFG = "etc/sysconfig/network-scripts/ifcfg-"
+
+
+def _device(path):
+    """The device of an ifcfg, route or keyfile."""
+    return re.sub(r"^(ifcfg|route6?|rule6?|keys)-", "", os.path.basename(path))
+
+
+def _sys(link, name=""):
+    return os.path.join("/sys/class/net", link, name)
+
+
+def is_up(link):
+    """Whether a link is there and switched on, be there a cable or not."""
+    try:
+        with open(_sys(link, "flags")) as stream:
+            return int(stream.read(), 16) & 1 == 1
+    except OSError:
+        return False
+
+
+def _ports(bridge):
+    """A bridge's ports, and whether each is isolated."""
+    try:
+        names = os.listdir(_sys(bridge, "brif"))
+    except OSError:
+        return {}
+    return {name: _is_isolated(name) for name in names}
+
+
+def _is_isolated(port):
+    try:
+        with open(_sys(port, "brport/isolated")) as stream:
+            return stream.read().strip() == "1"
+    except OSError:  # a kernel older than port isolation
+        return False
+
+
+def _guests_on(host, bridge):
+    """The running guests with a tap on a bridge."""
+    taps = {name for name in _ports(bridge) if os.path.exists(_sys(name, "tun_flags"))}
+    if not taps:
+        return []
+    found = running_guests(host)
+    return sorted(name for name in found if taps & {tap.get("dev") for tap in found[name].iter("target")})
+
+
+def ifcfgs(texts):
+    """The settings of ifcfg files, by device and in the files' order."""
+    found = {}
+    for path, text in texts.items():
+        if path.startswith(_IFCFG):
+            found[_device(path)] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+    return found
+
+
+def _lower(device, links):
+    """The devices that files put right below a device: a VLAN's parent, a bond's and a bridge's ports."""
+    ports = {name for name, keys in links.items() if device in (keys.get("MASTER"), keys.get("BRIDGE"))}
+    return ports | {links[device]["PHYSDEV"]} if "PHYSDEV" in links.get(device, ()) else ports
+
+
+def below_by_files(devices, links):
+    """Devices and all that files put below them."""
+    found = set(devices)
+    for device in devices:
+        found |= below_by_files(_lower(device, links) - found, links)
+    return found
+
+
+def links_to_move(host, links, changes, disruptive):
+    """Which links stop and which start with an apply, the lower ones first; ``links`` are the `ifcfgs` then.
+
+    A link waits where one right below it does: a bridge that took its address from a NIC which still has it would be
+    the second with that address. A VLAN goes with its parent.
+    """
+    touched = {_device(change.item.name) for change in changes if change.item.kind == "link"}
+    gone = [device for device in disruptive if device in touched and device not in links]
+    stop, start, waits = list(gone), [], set()
+    for device, keys in links.items():
+        named = device in disruptive and device in touched
+        if is_up(device) and (named or keys.get("PHYSDEV") in stop):
+            stop.append(device)
+            start.append(device)
+        elif device in touched and (is_up(device) or waits & _lower(device, links)):
+            waits.add(device)
+        elif device in touched:
+            start.append(device)
+    if not host.is_live or not host.has("ifup"):
+        stop, start = [], []
+    ports = {port: [link, isolated] for link in stop if link in start for port, isolated in _ports(link).items()}
+    return {"stop": stop, "start": start, "named": list(disruptive), "ports": ports}
+
+
+def tell_running(host, changes, links, on_path):
+    """Say of each change of a file what becomes of what runs, and who is on it."""
+    for change in changes if host.is_live else ():
+        if change.item.kind == "link":
+            _tell_link(host, change, links)
+            change.impact = "management" if _device(change.item.name) in on_path else change.impact
+        elif change.item.kind == Sysctl.kind and _locks_out(change):
+            change.impact = "management"
+        if change.verb == "remove" and change.item.kind in (Modules.kind, Sysctl.kind):
+            change.details.append("what it said holds until the host starts anew")
+
+
+def _tell_link(host, change, links):
+    device = _device(change.item.name)
+    if device in links["stop"]:
+        change.impact, change.guests = "network restart", _guests_on(host, device)
+    elif os.path.isdir(_sys(device)) and device not in links["start"]:
+        change.impact = "later"
+        change.details.append("the link %s runs on as it is: --disruptive %s restarts it" % (device, device))
+
+
+def _locks_out(change):
+    """Whether a change of kernel settings can cut off whoever administers the host: it is of addresses' handling."""
+    before = base64.b64decode(change.snapshot["content"]).decode(errors="replace") if change.snapshot else ""
+    changed = set(settings(before)) ^ set(settings(change.item.content.decode(errors="replace")))
+    return any(re.match("net/ipv[46]/conf/", place) for place, _ in changed)
+
+
+def restarts_named(host, folder, state, changes, disruptive):
+    """What --disruptive names and needs no other change: links that run with older files, or don't run.
+
+    The snapshot is the file that the link runs with, so that a rollback goes back to what worked.
+    """
+    touched = {_device(change.item.name) for change in changes if change.item.kind == "link"}
+    older = {path: known["snapshot"] for path, known in lagging(host, state).items()}
+    for path, entry in folder.entries.items():
+        device = _device(path)
+        if entry["kind"] != "link" or device not in disruptive or device in touched:
+            continue
+        item = item_of(host, entry, folder.contents[path])
+        if path in older or (path.startswith(_IFCFG) and not is_up(device)):
+            snapshot = older.get(path, item.snapshot())
+            yield Change(item, entry, "restart", snapshot, item.differences(snapshot))
+
+
+def lagging(host, state):
+    """The files that links which run were not started with: by path, what they were started with."""
+    found = {}
+    for path, known in state.get("links", {}).items():
+        device = _device(path)
+        if known["run"] == _run(device) and is_up(device):
+            if item_of(host, known["entry"]).snapshot() != known["snapshot"]:
+                found[path] = known
+    return found
+
+
+def _run(device):
+    """What is another once a link was made anew: the boot, and the link's number."""
+    try:
+        with open(_sys(device, "ifindex")) as stream:
+            return [_boot(), stream.read().strip()]
+    except OSError:
+        return None
+
+
+def lagging_after(host, state, changes, course):
+    """What `lagging` is to know once the changes are made."""
+    if not host.is_live:
+        return {}
+    known = lagging(host, state)
+    for change in changes:
+        if change.item.kind == "link" and is_up(_device(change.item.name)):
+            run = _run(_device(change.item.name))
+            record = {"entry": change.entry, "run": run, "snapshot": change.snapshot}
+            known.setdefault(change.item.name, record)
+    return {path: record for path, record in known.items() if _device(path) not in course["stop"]}
+
+
+def waiting_links(host, state):
+    """The links that run with older files, or don't run."""
     if not host.is_live:
         return
-    kinds = {change.item.kind for change in changes if isinstance(change.item, FileItem)}
-    if "modules" in kinds:
-        _run_one_of(host, ("/usr/lib/systemd/systemd-modules-load",), ("/lib/systemd/systemd-modules-load",))
-    if "sysctl" in kinds:
-        _run_one_of(
-            host, ("/usr/lib/systemd/systemd-sysctl",), ("/lib/systemd/systemd-sysctl",), ("sysctl", "--system")
-        )
-    if "udev" in kinds:
-        host.run(("udevadm", "control", "--reload"), check=False)
-    if "firewall" in kinds and host.has("firewall-cmd"):
-        _reload_firewalld(host)
+    texts = texts_of(host, state["files"], "link")
+    links, older = ifcfgs(texts), lagging(host, state)
+    for path in older:
+        device = _device(path)
+        if path in texts and not older[path]["snapshot"]:
+            yield "the link %s wasn't started with %s: --disruptive %s restarts it" % (device, path, device)
+        elif path in texts:
+            yield "the link %s runs with an older %s: --disruptive %s restarts it" % (device, path, device)
+        else:
+            yield "the link %s still runs, and %s is gone: it goes when the host starts anew" % (device, path)
+    for device in links:
+        if is_up(device):
+            continue
+        lower = sorted(_lower(device, links) & {_device(path) for path in older})
+        why = "it waits for %s" % ", ".join(lower) if lower else "no ifup" if not host.has("ifup") else "it was stopped"
+        words = " ".join("--disruptive %s" % name for name in [*lower, device])
+        yield "the link %s isn't up (%s): %s starts it" % (device, why, words)
 
 
-def _run_one_of(host, *commands):
-    for argv in commands:
-        if os.path.exists(argv[0]) or ("/" not in argv[0] and host.has(argv[0])):
-            host.run(argv)
-            return
-
-
-def _reload_firewalld(host):
-    code, _ = host.run(("firewall-cmd", "--state"), check=False)
-    if code == 252:  # it doesn't run
+def link_lacks(host, device, keys):
+    """What a running link doesn't have of what its file says."""
+    if not is_up(device):
+        yield "the link %s isn't up" % device
         return
-    host.run(("firewall-cmd", "--reload"))
-    host.run(("firewall-cmd", "--state"))
+    upper = keys.get("BRIDGE") or keys.get("MASTER")
+    if upper and os.path.basename(os.path.realpath(_sys(device, "master"))) != upper:
+        yield "the link %s isn't a port of %s" % (device, upper)
+    there = {row[3] for row in _ip(host, "address", "show", "dev", device)}
+    meant = ["%s/%s" % (keys["IPADDR"], keys.get("PREFIX", "32"))] if "IPADDR" in keys else []
+    for address in meant + [keys[name] for name in ("IPV6ADDR",) if name in keys]:
+        if address.lower() not in there:
+            yield "the link %s doesn't have the address %s" % (device, address)
+
+
+def links_lack(host, state):
+    """What the running links don't have of what their files say, but for those that wait."""
+    if not host.is_live or not host.has("ip"):
+        return
+    older = {_device(path) for path in lagging(host, state)}
+    for device, keys in ifcfgs(texts_of(host, state["files"], "link")).items():
+        if device not in older and is_up(device):
+            yield from link_lacks(host, device, keys)
+
+
+# -- the running host: its course through a transaction ----------------------------------------------------------------
+
+
+class Course:
+    """What a transaction does to the running host beside its items: links, and kernel settings that it goes back to.
+
+    ``data`` is what the journal keeps of it, ``entries`` are of the manifest that the host is brought to.
+    """
+
+    def __init__(self, host, entries, data):
+        self.host = host
+        self.entries = entries
+        self.data = data
+
+    def stop_links(self):
+        """Stop links, the upper ones first, while the files that they were started with are there."""
+        if not self.host.is_live:
+            return
+        for link in reversed(self.data["stop"]):
+            goes = link not in self.data["start"] and link not in self.data["named"]
+            if goes and _guests_on(self.host, link):
+                log.warning("the link %s stays up: guests are on it", link)
+            elif os.path.isdir(_sys(link)):
+                log.info("ifdown %s", link)
+                self.host.run(("ifdown", link), check=False)
+
+    def follow(self, changes, with_links=True):
+        """Have the running host follow changed files, and see that it did."""
+        kinds = {change.item.kind for change in changes if isinstance(change.item, FileItem)}
+        if not self.host.is_live:
+            return
+        for running in _KERNEL:
+            if running.kind in kinds and (running is not Sysctl or self.data["kernel"] is None):
+                of_kind(self.host, self.entries, running).follow()
+        set_kernel(self.data["kernel"] or {})
+        if with_links:
+            self._start_links()
+        if Firewalld.kind in kinds:
+            of_kind(self.host, self.entries, Firewalld).follow()
+        left = [line for line in lacking(self.host, self.entries, kinds) if line not in self.data["excused"]]
+        if left:
+            raise Problem("; ".join(left[:3]))
+
+    def _start_links(self):
+        links = ifcfgs(texts_of(self.host, self.entries, "link"))
+        start = [link for link in self.data["start"] if os.path.exists(self.host.path(_IFCFG + link))]
+        for link in start:
+            log.info("ifup %s", link)
+            self.host.run(("ifup", link))
+        for port, (bridge, isolated) in self.data["ports"].items():
+            self._plug_in(port, bridge, isolated)
+        left = [line for link in start if link in links for line in link_lacks(self.host, link, links[link])]
+        if left:
+            raise Problem("ifup went well, and yet %s" % "; ".join(left[:3]))
+
+    def _plug_in(self, port, bridge, isolated):
+        """Give a bridge that was made anew a port back, such as a guest's tap: ifup knows of none that no file names."""
+        if port in _ports(bridge) or not os.path.isdir(_sys(port)) or not os.path.isdir(_sys(bridge)):
+            return
+        self.host.run(("ip", "link", "set", "dev", port, "master", bridge))
+        if isolated:
+            with open(_sys(port, "brport/isolated"), "w") as stream:
+                stream.write("1")
+
+
+STILL = {
+    **{"stop": [], "start": [], "named": [], "ports": {}},  # links, the lower ones first
+    **{"kernel": None, "kernel_before": {}},  # settings to go back to; those there were
+    **{"lacked": [], "excused": []},  # what the host lacked before; what it lacked at the time that it goes back to
+}
+"""The course of a transaction that does nothing to the running host."""
+
+
+def plot(host, links, changes, entries):
+    """The course of an apply: the links as `links_to_move` says, and what to go back to. ``entries`` are today's."""
+    kinds = {change.item.kind for change in changes}
+    return dict(STILL, kernel_before=kernel_values(host, changes), lacked=lacking(host, entries, kinds), **links)
+
+
+def way_back_of(courses):
+    """The course back through others, the last one first: what they started stops, what they stopped starts."""
+    back = dict(STILL, kernel={}, ports={})
+    for course in courses:
+        back["stop"] = list(dict.fromkeys(back["stop"] + course["start"]))
+        back["start"] = list(dict.fromkeys(back["start"] + course["stop"]))
+        back["ports"].update(course["ports"])
+        back["kernel"].update(course["kernel_before"])
+        back["excused"] = course["lacked"]
+    return back
 
 
 # -- what is remembered ------------------------------------------------------------------------------------------------
@@ -902,22 +2058,54 @@ class Store:
         """The place of something remembered."""
         return os.path.join(self.folder, name)
 
-    def lock(self):
-        """Keep other runs away; refused where one is on its way."""
+    def lock(self, wait=False):
+        """Keep other runs away; refused where one is on its way, or else waited for."""
         make_folders(self.folder)
         os.chmod(self.folder, 0o700)
         self._lock = open(self.path("lock"), "a+")  # noqa: SIM115 held until the process ends
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EACCES):
                 raise
             raise Problem("another kvmgen-apply is on its way: wait for its end")
+        for folder in (self.folder, self.path("generations")):
+            clean_up(folder)
 
     @property
     def state(self):
         """What the last apply left: the generation, and the entries of its manifest."""
         return read_json(self.path("state.json"), _NOTHING)
+
+    @property
+    def journal(self):
+        """What is on its way, and how to undo it; ``None`` where nothing is."""
+        path = self.path("journal.json")
+        try:
+            found = read_json(path)
+            whole = found is None or {"generation", "before", "after", "items"} <= set(found)
+        except (Problem, TypeError):
+            whole = False
+        if not whole:
+            raise Problem(
+                "%s is damaged, and with it what to go back to after a run that was cut off: move it away, "
+                "and apply the folder that this host should have" % path
+            )
+        return found
+
+    def begin(self, journal):
+        """Have the journal on disk, before anything is changed."""
+        path = self.path("journal.json")
+        try:
+            write_json(path, journal)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                remove_file(path)
+            raise Problem("%s can't be written (%s): nothing was changed" % (path, error.strerror))
+
+    def is_done(self, journal):
+        """Whether a journal's changes are all made: the state says so, and is written last."""
+        return self.state["generation"] >= journal["generation"]
 
     def record(self, generation):
         """What a generation changed."""
@@ -938,80 +2126,195 @@ class Store:
 # -- the transaction ---------------------------------------------------------------------------------------------------
 
 
-def transact(store, changes, state, why, healthy=lambda: None):
+def transact(store, changes, state, why, course, healthy=lambda: None):
     """Make changes as a whole: all of them and the new state, or none and the old one.
 
-    ``healthy`` raises a problem where the host isn't well with them.
+    ``course`` is what becomes of links and kernel settings; ``healthy`` raises a problem where the host isn't well.
     """
-    journal = {
+    journal = _journal(store, changes, state, why, course)
+    with undisturbed() as signals:
+        store.begin(journal)
+        try:
+            _make(Course(store.host, state["files"], course), changes, signals)
+            healthy()
+            remember(journal, changes)
+            finish(store, journal)
+        except BaseException as error:
+            if store.is_done(journal):
+                log.warning("%s. That was after the end: generation %d is done", _told_of(error), state["generation"])
+                return
+            undo(store, journal)
+            if isinstance(error, EXPECTED):
+                raise RolledBack("%s. Everything is as it was before" % _told_of(error))
+            raise
+
+
+def _journal(store, changes, state, why, course):
+    items = []
+    for change in changes:
+        known = {"entry": change.entry, "snapshot": change.snapshot, "verb": change.verb, "wanted": change.wanted}
+        known["disruptive"] = getattr(change.item, "disruptive", False)
+        items.append(known)
+    return {
         "generation": state["generation"],
         "before": store.state,
         "after": state,
         "why": why,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "items": [{"entry": change.entry, "snapshot": change.snapshot, "verb": change.verb} for change in changes],
+        "items": items,
+        "course": course,
     }
-    write_json(store.path("journal.json"), journal)
+
+
+def _make(course, changes, signals):
+    """Make changes, and hold the host to them: files, then libvirt's objects, and files that go at last."""
+    files = [change for change in changes if isinstance(change.item, FileItem)]
+    gone = [change for change in files if change.verb == "remove"]
+    course.stop_links()
+    _do([change for change in files if change not in gone], signals)
+    course.follow([change for change in files if change not in gone])
+    _do([change for change in changes if change not in files], signals)
+    _do(gone, signals)
+    course.follow(gone, with_links=False)
+    left = [line for change in changes for line in change.left()]
+    if left:
+        raise Problem("it isn't what was put: %s" % "; ".join(left))
+
+
+def _do(changes, signals):
+    """Make changes; a signal is heeded between two of them."""
+    for change in changes:
+        if signals:
+            raise Problem("signal %d asked for an end" % signals[0])
+        log.info("%s %s %s", change.verb, change.item.kind, change.item.name)
+        change.do()
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Let no signal cut off what must come to its end; gives a list of the signals that came."""
+    came = []
+    heeded = [number for number in ENDINGS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in heeded}
     try:
-        for change in changes:
-            log.info("%s %s %s", change.verb, change.item.kind, change.item.name)
-            change.do()
-        activate(store.host, changes)
-        left = [line for change in changes for line in change.left()]
-        if left:
-            raise Problem("it isn't what was put: %s" % "; ".join(left))
-        healthy()
-    except BaseException as error:
-        undo(store, journal)
-        if isinstance(error, (Problem, OSError)):
-            raise RolledBack("%s. Everything is as it was before" % error)
-        raise
-    finish(store, journal)
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def remember(journal, changes):
+    """Add to a journal's new state what libvirt made of what was put, and what waits to be removed and stays ours."""
+    entries = {entry["path"]: entry for entry in journal["after"]["files"]}
+    for before in journal["before"]["files"]:
+        if before["path"] in entries and "baseline" in before:
+            entries[before["path"]].setdefault("baseline", before["baseline"])
+    for change in changes:
+        path = change.entry["path"]
+        if change.waits and change.wanted is None:
+            entries[path] = dict(change.entry, leaving=True)
+        elif isinstance(change.item, LibvirtItem) and change.verb not in ("remove", "restore"):
+            baseline = {"put": change.item.content, "there": change.item.snapshot()["xml"]}
+            entries[path] = dict(entries[path], baseline=baseline)
+    journal["after"]["files"] = list(entries.values())
 
 
 def finish(store, journal):
-    """Make the new state the state: from here on the apply is done, whatever happens."""
+    """Make the new state the state. Once state.json has its name the apply is done, whatever happens."""
     write_json(store.path("generations/%d.json" % journal["generation"]), journal)
     write_json(store.path("state.json"), journal["after"])
     remove_file(store.path("journal.json"))
 
 
 def undo(store, journal):
-    """Restore every snapshot of a journal, the last one first, and forget the journal."""
+    """Restore what was there before, and forget the journal."""
+    restore_all(store, journal, "snapshot")
     try:
-        changes = []
-        for known in reversed(journal["items"]):
-            item = item_of(store.host, known["entry"])
-            if item.snapshot() != known["snapshot"]:
-                item.restore(known["snapshot"])
-                changes.append(Change(item, known["entry"], "restore", None, [], "live"))
-        activate(store.host, changes)
-    except (Problem, OSError) as error:
+        remove_file(store.path("generations/%d.json" % journal["generation"]))
+        remove_file(store.path("journal.json"))
+    except OSError as error:
+        raise Stuck("everything is as it was before, but the journal can't be removed: %s" % _told_of(error))
+
+
+def restore_all(store, journal, which):
+    """Restore every snapshot of a journal, the last one first.
+
+    What can be restored is, whatever else can't. Files come first: they need no daemon, and the host is reached by
+    them.
+    """
+    store.host.silent.clear()
+    changes = []
+    for known in journal["items"] if which == "wanted" else reversed(journal["items"]):
+        item = item_of(store.host, known["entry"])
+        item.disruptive = known.get("disruptive", False)
+        changes.append(Change(item, known["entry"], "restore", None, wanted=known[which]))
+    files = [change for change in changes if isinstance(change.item, FileItem)]
+    course = _course_to(store.host, journal, which)
+    steps = [course.stop_links] + [change.redo for change in files]
+    steps.append(lambda: course.follow(files))
+    steps += [change.redo for change in changes if change not in files]
+    failures = list(_failures(steps))
+    if failures:
         raise Stuck(
             "the rollback failed: %s. What was there before is in %s; mend the cause, and run `kvmgen-apply rollback`"
-            % (error, store.path("journal.json"))
+            % ("; ".join(failures[:5]), store.path("journal.json"))
         )
-    write_json(store.path("state.json"), journal["before"])
-    remove_file(store.path("journal.json"))
+    return changes
+
+
+def _course_to(host, journal, which):
+    """The running host's course to what was before a journal, or to what it wanted."""
+    course = journal.get("course", STILL)
+    if which == "wanted":
+        return Course(host, journal["after"]["files"], course)
+    return Course(host, journal["before"]["files"], way_back_of([course]))
+
+
+def _failures(steps):
+    """Take every step, and tell which failed."""
+    for step in steps:
+        try:
+            step()
+        except Exception as error:  # even a bug in one must not keep the others from being taken
+            yield _told_of(error)
+
+
+def _told_of(error):
+    """What an exception has to say."""
+    if isinstance(error, Problem):
+        return str(error)
+    if isinstance(error, OSError):
+        return "%s: %s" % (error.filename or "the system", error.strerror)
+    if isinstance(error, ElementTree.ParseError):
+        return "what virsh gave is no XML: %s" % error
+    return repr(error)
 
 
 def recover(store):
-    """Bring to an end what an earlier run left on its way; whether there was anything."""
-    journal = read_json(store.path("journal.json"))
+    """Bring to an end what an earlier run left on its way; whether the host was put back by that."""
+    journal = store.journal
     if journal is None:
         return False
-    if store.state["generation"] >= journal["generation"]:
-        remove_file(store.path("journal.json"))
-        log.warning("generation %d was done, and is recorded now", journal["generation"])
-        return True
-    undo(store, journal)
-    log.warning("an apply that was cut off is rolled back: the host is at generation %d", store.state["generation"])
+    with undisturbed():
+        if store.is_done(journal):
+            remove_file(store.path("journal.json"))
+            log.warning("generation %d was done, and is recorded now", journal["generation"])
+            return False
+        if journal.get("onward"):
+            go_on(store, journal)
+        else:
+            undo(store, journal)
+    log.warning("what was cut off is rolled back: the host is at generation %d", store.state["generation"])
     return True
 
 
 # -- commit-confirm ----------------------------------------------------------------------------------------------------
 
-_UNIT = "kvmgen-apply-confirm"
+_BOOTTIME = 7  # CLOCK_BOOTTIME, which Python names since 3.7: no clock that is set moves it, and no sleep stops it
+
+
+def _now():
+    return time.clock_gettime(_BOOTTIME)
 
 
 def _boot():
@@ -1020,64 +2323,90 @@ def _boot():
 
 
 def arm(host, seconds):
-    """Have the rollback run in so many seconds, whatever becomes of this process; what the state remembers of it.
+    """Start the process that rolls back in so many seconds, whatever becomes of this one; what the state says of it.
 
-    The deadline is counted from the boot, which no clock that is set can move.
+    It is a service where systemd runs, which outlives any session, else a session of its own. It starts now: once it
+    is due, the host might not be able to start anything.
     """
+    deadline, unit = _now() + seconds, None
     argv = [sys.executable, "-I", os.path.abspath(__file__), "--root", host.root, "--connect", host.connect]
-    argv += ["rollback", "--unconfirmed"]
+    argv += ["--timeout", str(host.timeout), "rollback", "--unconfirmed", "--at", repr(deadline)]
     if host.is_live and host.has("systemd-run") and os.path.isdir("/run/systemd/system"):
-        timer = ["--on-active=%d" % seconds, "--timer-property=AccuracySec=1s", "--unit=" + _UNIT, "--collect"]
-        host.run(["systemd-run", *timer, *argv])
+        unit = "kvmgen-apply-confirm-%d.service" % deadline
+        host.run(["systemd-run", "--unit=" + unit, *argv])
     else:
-        _watch(seconds, argv)
-    return {"deadline": time.clock_gettime(time.CLOCK_BOOTTIME) + seconds, "boot": _boot()}
-
-
-def _watch(seconds, argv):
-    """A process of its own session that sleeps, and then runs the rollback."""
-    if os.fork():
-        return
-    os.setsid()
-    if os.fork():
-        os._exit(0)
-    with open(os.devnull, "r+b") as nothing:
-        for descriptor in (0, 1, 2):
-            os.dup2(nothing.fileno(), descriptor)
-    os.closerange(3, 256)  # the lock among them
-    deadline = time.clock_gettime(time.CLOCK_BOOTTIME) + seconds
-    while time.clock_gettime(time.CLOCK_BOOTTIME) < deadline:
-        time.sleep(min(1.0, seconds))
-    os.execv(argv[0], argv)
+        nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.Popen(argv, cwd="/", start_new_session=True, **nothing)
+    return {"deadline": deadline, "boot": _boot(), "unit": unit}
 
 
 def is_due(unconfirmed):
     """Whether nobody confirmed in time; a host that was started since never was."""
-    return unconfirmed["boot"] != _boot() or time.clock_gettime(time.CLOCK_BOOTTIME) >= unconfirmed["deadline"]
+    return unconfirmed["boot"] != _boot() or _now() >= unconfirmed["deadline"]
 
 
 def roll_back(store, generation, why):
     """Restore what was there at a generation; this is a generation of its own."""
+    changes, after, course = way_back(store, generation)
+    transact(store, changes, after, why, course)
+    return changes
+
+
+def expire(store):
+    """Roll back the generation that nobody confirmed.
+
+    A rollback that somebody asked for is made whole or not at all. Nobody may be able to come in and ask again for
+    this one: it never goes back to where it came from, and what can't be restored now is restored by the next run.
+    """
+    changes, after, course = way_back(store, store.state["generation"] - 1)
+    journal = dict(_journal(store, changes, after, "nobody confirmed", course), onward=True)
+    with undisturbed():
+        store.begin(journal)
+        go_on(store, journal)
+
+
+def go_on(store, journal):
+    """Bring a rollback that must not be undone to its end."""
+    remember(journal, restore_all(store, journal, "wanted"))
+    finish(store, journal)
+
+
+def _in_order(changes):
+    """Restorations in an order that libvirt takes: what comes back before what uses it, what goes after it."""
+    kinds = list(_PLACES)
+    stay = [change for change in changes if change.wanted is not None]
+    stay.sort(key=lambda change: (kinds.index(change.item.kind), change.snapshot is not None))
+    gone = [change for change in changes if change.wanted is None]
+    return stay + sorted(gone, key=lambda change: kinds.index(change.item.kind), reverse=True)
+
+
+def way_back(store, generation):
+    """What must be restored for the host to be what it was at a generation, and the state that it has then."""
     state = store.state
     if not 0 <= generation < state["generation"]:
         raise Misused("generation %d can't be gone back to: the host is at %d" % (generation, state["generation"]))
-    oldest = {}
+    oldest, records = {}, []
     target = state
     for number in range(state["generation"], generation, -1):
         record = store.record(number)
+        records.append(record)
         target = record["before"]
-        for known in record["items"]:
-            oldest[known["entry"]["path"]] = known
-    changes = []
+        for known in reversed(record["items"]):
+            oldest[item_of(store.host, known["entry"]).key] = known
+    changes, courses = [], [record.get("course", STILL) for record in records]
     for known in oldest.values():
         item = item_of(store.host, known["entry"])
         now = item.snapshot()
-        if now != known["snapshot"]:
+        if not item.is_at(now, known["snapshot"]):
             changes.append(Change(item, known["entry"], "restore", now, wanted=known["snapshot"]))
+    changes = _in_order(changes)
     after = dict(target, generation=state["generation"] + 1)
     after.pop("unconfirmed", None)
-    transact(store, changes, after, why)
-    return changes
+    course, now = way_back_of(courses), plot(store.host, {}, changes, state["files"])
+    gone = {_IFCFG + link for link in course["start"]} & {change.item.name for change in changes if not change.wanted}
+    course["start"] = [link for link in course["start"] if _IFCFG + link not in gone]
+    course.update(kernel_before=now["kernel_before"], lacked=now["lacked"])
+    return changes, after, course
 
 
 # -- health ------------------------------------------------------------------------------------------------------------
@@ -1107,24 +2436,30 @@ def _gateway(host):
 # -- signatures --------------------------------------------------------------------------------------------------------
 
 
-def verify_signature(host, folder, signers):
-    """Hold the manifest, and with it every file, to a signature of one of the allowed signers."""
-    manifest, signature = (os.path.join(folder, name) for name in ("manifest.json", "manifest.json.sig"))
-    if not os.path.exists(signature):
-        raise Problem("manifest.json isn't signed (no manifest.json.sig), and --signers asks for it")
-    with open(manifest, encoding="utf-8") as stream:
-        text = stream.read()
-    with open(signature, "rb") as stream:
-        is_ssh = b"BEGIN SSH SIGNATURE" in stream.read(200)
-    if is_ssh:
-        words = ("ssh-keygen", "-Y", "verify", "-f", signers, "-I", "kvmgen", "-n", "kvmgen", "-s", signature)
-    else:
-        words = ("gpgv", "--keyring", os.path.abspath(signers), signature, manifest)
-    if not host.has(words[0]):
-        raise Problem("%s isn't installed, which the signature needs" % words[0])
-    code, _ = host.run(words, text=text if is_ssh else "", check=False)
-    if code:
-        raise Problem("the signature of manifest.json isn't one that --signers allows")
+def verify_signature(host, files, signers):
+    """Hold the manifest, and with it every file, to a signature by one of the allowed signers.
+
+    OpenSSH's (8.1 and later: `ssh-keygen -Y sign -n kvmgen`; the allowed signer is ``kvmgen``) or GnuPG's.
+    """
+    if not {_MANIFEST, _SIGNATURE} <= set(files):
+        raise Problem("the manifest isn't signed (there is no manifest.json.sig), and --signers asks for it")
+    if not os.path.isfile(signers):
+        raise Misused("--signers %s: there is no such file" % signers)
+    is_ssh = b"BEGIN SSH SIGNATURE" in files[_SIGNATURE][:200]
+    with tempfile.TemporaryDirectory(prefix="kvmgen-apply-") as scratch:
+        manifest, signature = (os.path.join(scratch, name) for name in (_MANIFEST, _SIGNATURE))
+        replace_file(manifest, files[_MANIFEST])
+        replace_file(signature, files[_SIGNATURE])
+        if is_ssh:
+            argv = ("ssh-keygen", "-Y", "verify", "-f", signers, "-I", "kvmgen", "-n", "kvmgen", "-s", signature)
+        else:
+            argv = ("gpgv", "--homedir", scratch, "--keyring", os.path.abspath(signers), signature, manifest)
+        if not host.has(argv[0]):
+            raise Problem("the signature needs %s, which isn't installed: install it, or sign otherwise" % argv[0])
+        try:
+            host.run(argv, text=files[_MANIFEST].decode(errors="replace") if is_ssh else "")
+        except Problem as problem:
+            raise Problem("the manifest's signature isn't one that --signers allows. %s" % problem)
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------
@@ -1135,30 +2470,37 @@ class Command:
 
     def __init__(self, words):
         self.words = words
+        if not os.path.isdir(words.root):
+            raise Misused("--root %s: there is no such folder" % words.root)
         self.host = Host(words.root, words.connect, words.timeout)
         self.store = Store(self.host)
 
     def tell(self, data, lines):
-        """Say something, to people or to programs."""
-        print(json.dumps(data, indent=1, sort_keys=True) if self.words.json else "\n".join(lines))
+        """Say something, to people or to programs. That nobody listens any more changes nothing about what was done."""
+        text = json.dumps(data, indent=1, sort_keys=True) if self.words.json else "\n".join(lines)
+        try:
+            sys.stdout.buffer.write((text + "\n").encode(sys.stdout.encoding, "backslashreplace"))
+            sys.stdout.flush()
+        except (AttributeError, OSError):  # closed, or the session is gone
+            sys.stdout = None
+            log.warning("nobody reads what this run has to tell")
 
-    def begin(self):
+    def begin(self, wait=False):
         """Keep others away, and bring to an end what was left on its way."""
-        self.store.lock()
+        self.store.lock(wait)
         recover(self.store)
         unconfirmed = self.store.state.get("unconfirmed")
         if unconfirmed and is_due(unconfirmed):
             log.warning("nobody confirmed generation %d in time: it is rolled back", self.store.state["generation"])
-            roll_back(self.store, self.store.state["generation"] - 1, "nobody confirmed")
+            expire(self.store)
 
     def folder(self):
         """The folder to apply, unpacked and verified, and for this host."""
         place = self.words.folder
-        if place == "-":
-            place = unpacked(sys.stdin.buffer, self.words.scratch)
+        files = files_in_archive(sys.stdin.buffer) if place == "-" else files_in_folder(place)
         if self.words.signers:
-            verify_signature(self.host, place, self.words.signers)
-        folder = Folder(place)
+            verify_signature(self.host, files, self.words.signers)
+        folder = Folder(files)
         name = self.words.host or os.uname().nodename
         if name != folder.host and not name.startswith(folder.host + "."):
             raise Problem("the folder is for %s, and this is %s; --host says otherwise" % (folder.host, name))
@@ -1167,23 +2509,34 @@ class Command:
     def plan(self):
         """Tell what an apply would do."""
         self.store.lock()
-        if read_json(self.store.path("journal.json")):
+        if self.store.journal:
             raise Problem("an apply was cut off: run `kvmgen-apply status` first, which brings it to an end")
-        changes = changes_to(self.host, self.folder(), self.store.state, self.words.adopt)
-        self.tell([change.as_data() for change in changes], list(_told(changes)))
-        return PENDING if changes else DONE
+        changes, _ = self._planned(self.folder(), self.store.state)
+        self.tell([change.as_data() for change in changes], list(_told(changes)) or ["Nothing to do."])
+        return PENDING if _due(changes) else DONE
+
+    def _planned(self, folder, state):
+        """The changes to a folder, and which links stop and start for them."""
+        disruptive = self.words.disruptive
+        changes = changes_to(self.host, folder, state, self.words.adopt, disruptive)
+        changes += restarts_named(self.host, folder, state, changes, disruptive)
+        files = ifcfgs(folder.texts)
+        links = links_to_move(self.host, files, changes, disruptive)
+        tell_running(self.host, changes, links, below_by_files(management_links(self.host), files))
+        return changes, links
 
     def apply(self):
         """Make the host equal to the folder."""
         self.begin()
         folder, state = self.folder(), self.store.state
         if state.get("unconfirmed"):
-            raise Problem("generation %d waits for `kvmgen-apply confirm`" % state["generation"])
-        changes = changes_to(self.host, folder, state, self.words.adopt)
+            words = "generation %d waits: run `kvmgen-apply confirm` to keep it, or `kvmgen-apply rollback`"
+            raise Problem(words % state["generation"])
+        changes, links = self._planned(folder, state)
         risky = [change.item.name for change in changes if change.impact == "management"]
         if risky and self.host.is_live and not self.words.confirm_within:
             raise Problem("on the way that administrators come in: %s. Use --confirm-within 120" % ", ".join(risky))
-        if not changes and state["digest"] == folder.digest:
+        if not _due(changes) and state["digest"] == folder.digest:
             self.tell({"generation": state["generation"], "changes": []}, ["Nothing to do."])
             return DONE
         after = {
@@ -1191,12 +2544,16 @@ class Command:
             "host": folder.host,
             "digest": folder.digest,
             "files": folder.manifest["files"],
+            "links": lagging_after(self.host, state, changes, links),
         }
+        course = plot(self.host, links, changes, state["files"])
         if self.words.confirm_within:
             after["unconfirmed"] = arm(self.host, self.words.confirm_within)
         healthy = health(self.host, self.words.check_gateway, self.words.check_command)
-        transact(self.store, changes, after, "apply", healthy)
+        transact(self.store, changes, after, "apply", course, healthy)
         pending = [line for change in changes if change.verb != "remove" for line in change.item.pending()]
+        pending += [change.waits for change in changes if change.waits]
+        pending += [*waiting_links(self.host, self.store.state), *waiting(self.host, after["files"])]
         lines = list(_told(changes)) + ["pending: %s" % line for line in pending]
         lines.append("Generation %d." % after["generation"])
         if self.words.confirm_within:
@@ -1215,26 +2572,31 @@ class Command:
         state = self.store.state
         if not state.get("unconfirmed"):
             raise Problem("nothing waits to be confirmed")
-        state.pop("unconfirmed")
+        unit = state.pop("unconfirmed")["unit"]
         write_json(self.store.path("state.json"), state)
-        if self.host.is_live and self.host.has("systemctl"):
-            self.host.run(("systemctl", "stop", _UNIT + ".timer"), check=False)
+        if unit:
+            self.host.run(("systemctl", "stop", unit), check=False)
         self.tell({"generation": state["generation"]}, ["Generation %d stays." % state["generation"]])
         return DONE
 
     def rollback(self):
         """Go back to an earlier generation, the last one where none is named."""
         if self.words.unconfirmed:
-            self.begin()
-            return DONE
+            while _now() < (self.words.at or 0):
+                time.sleep(min(1, max(0, self.words.at - _now())))
+            self.begin(wait=True)
+            return self._is_back([])
         self.store.lock()
         if recover(self.store) and self.words.generation is None:
-            return DONE
+            return self._is_back([])
         state = self.store.state
         target = state["generation"] - 1 if self.words.generation is None else self.words.generation
-        changes = roll_back(self.store, target, "back to generation %d" % target)
-        data = {"generation": self.store.state["generation"], "changes": [change.as_data() for change in changes]}
-        self.tell(data, [*list(_told(changes)), "The host is as it was at generation %d." % target])
+        return self._is_back(roll_back(self.store, target, "back to generation %d" % target))
+
+    def _is_back(self, changes):
+        generation = self.store.state["generation"]
+        data = {"generation": generation, "changes": [change.as_data() for change in changes]}
+        self.tell(data, [*_told(changes), "The host is at generation %d." % generation])
         return DONE
 
     def status(self):
@@ -1242,6 +2604,8 @@ class Command:
         self.begin()
         state = self.store.state
         drift, pending = self._drift(state)
+        drift += [*lacking(self.host, state["files"]), *links_lack(self.host, state)]
+        pending += [*waiting_links(self.host, state), *waiting(self.host, state["files"])]
         data = {
             "generation": state["generation"],
             "host": state["host"],
@@ -1256,15 +2620,11 @@ class Command:
 
     def _drift(self, state):
         drift, pending = [], []
-        for entry in state["files"]:
-            item = item_of(self.host, entry)
-            if item is None:
-                continue
-            there = item.snapshot()
-            if there is None:
-                drift.append("%s %s is gone" % (item.kind, item.name))
-            elif isinstance(item, FileItem) and _digest(there) != entry["sha256"]:
-                drift.append("%s differs" % item.name)
+        for item, entry in _items(self.host, state["files"]):
+            drift += ["%s %s: %s" % (item.kind, item.name, line) for line in _by_hand(item, item.snapshot())]
+            pending += item.pending()
+            if entry.get("leaving"):
+                pending.append("%s %s is to be removed once no running guest needs it" % (item.kind, item.name))
         return drift, pending
 
     def history(self):
@@ -1276,6 +2636,11 @@ class Command:
         return DONE
 
 
+def _due(changes):
+    """Those that can be made now: a removal may wait for running guests."""
+    return [change for change in changes if change.impact != "waits"]
+
+
 def _told(changes):
     for change in changes:
         yield "%-7s %-9s %s  (%s)" % (change.verb, change.item.kind, change.item.name, change.impact)
@@ -1283,63 +2648,92 @@ def _told(changes):
             yield "    %s" % line
 
 
+def _seconds(text):
+    seconds = int(text)
+    if seconds < 1:
+        raise ValueError("not a time")
+    return seconds
+
+
+def _add_common(to, **defaults):
+    to.add_argument("--root", metavar="DIR", help="where the host's files are (default: /)", **defaults)
+    to.add_argument("--connect", metavar="URI", help="libvirt (default: qemu:///system)", **defaults)
+    to.add_argument("--timeout", type=_seconds, help="seconds that any one program may take", **defaults)
+    to.add_argument("--json", action="store_true", help="tell results as JSON", **defaults)
+
+
 def parser():
-    """The command's words."""
-    top = argparse.ArgumentParser(prog="kvmgen-apply", description=__doc__.split("\n\n", 1)[0])
+    """The command's words; the common ones are understood before and after the command."""
+    top = argparse.ArgumentParser(prog="kvmgen-apply", description=__doc__.split("\n\n", 1)[0], allow_abbrev=False)
     top.add_argument("--version", action="version", version="kvmgen-apply " + VERSION)
-    top.add_argument("--root", default="/", help="where the host's files are (default: /)")
-    top.add_argument("--connect", default="qemu:///system", help="libvirt (default: qemu:///system)")
-    top.add_argument("--timeout", type=int, default=TIMEOUT, help="seconds that any one command may take")
-    top.add_argument("--json", action="store_true", help="tell results as JSON")
+    _add_common(top)
+    top.set_defaults(root="/", connect="qemu:///system", timeout=TIMEOUT)
+    common = argparse.ArgumentParser(add_help=False)
+    _add_common(common, default=argparse.SUPPRESS)
+    shared = {"parents": [common], "allow_abbrev": False}
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     commands.required = True
     for name in ("plan", "apply"):
-        command = commands.add_parser(name, help=getattr(Command, name).__doc__)
+        command = commands.add_parser(name, help=getattr(Command, name).__doc__, **shared)
         command.add_argument("folder", metavar="DIR", help="the host's folder of the output; - for a tar on stdin")
         command.add_argument("--host", help="this host's name in the inventory (default: its host name)")
         command.add_argument(
             "--adopt", action="append", default=[], metavar="NAME", help="take over what isn't kvmgen's"
         )
+        command.add_argument(
+            "--disruptive", action="append", default=[], metavar="NAME", help="restart that link or network"
+        )
         command.add_argument("--signers", metavar="FILE", help="allowed signers or keyring: ask for a signature")
         if name == "apply":
-            command.add_argument("--confirm-within", type=int, metavar="SECONDS", help="roll back unless confirmed")
+            command.add_argument("--confirm-within", type=_seconds, metavar="S", help="roll back unless confirmed in time")
             command.add_argument("--check-gateway", action="store_true", help="roll back if it doesn't answer")
             command.add_argument("--check-command", metavar="CMD", help="roll back if this fails")
-    commands.add_parser("confirm", help=Command.confirm.__doc__)
-    back = commands.add_parser("rollback", help=Command.rollback.__doc__)
+    commands.add_parser("confirm", help=Command.confirm.__doc__, **shared)
+    back = commands.add_parser("rollback", help=Command.rollback.__doc__, **shared)
     back.add_argument("generation", type=int, nargs="?")
     back.add_argument("--unconfirmed", action="store_true", help="only what nobody confirmed in time")
-    commands.add_parser("status", help=Command.status.__doc__)
-    commands.add_parser("history", help=Command.history.__doc__)
+    back.add_argument("--at", type=float, help=argparse.SUPPRESS)  # when; counted from the host's start
+    commands.add_parser("status", help=Command.status.__doc__, **shared)
+    commands.add_parser("history", help=Command.history.__doc__, **shared)
     return top
+
+
+class SystemLog(logging.Handler):
+    """The system's log. Where it is full, or just restarted, a line is lost: it never stops or delays a run."""
+
+    def emit(self, record):
+        """Send a line, as a daemon's."""
+        severity = {logging.INFO: 6, logging.WARNING: 4}.get(record.levelno, 3)
+        line = "<%d>kvmgen-apply[%d]: %s" % (3 << 3 | severity, os.getpid(), record.getMessage()[:4000])
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log_socket:
+            log_socket.settimeout(0.1)
+            log_socket.connect(SYSTEM_LOG)
+            log_socket.send(line.encode("utf-8", "backslashreplace"))
 
 
 def start_logging():
     """Log to stderr, and to the system's log where there is one."""
     log.setLevel(logging.INFO)
-    handlers = [logging.StreamHandler()]
-    if os.path.exists("/dev/log"):
-        handlers.append(logging.handlers.SysLogHandler("/dev/log"))
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("kvmgen-apply: %(message)s"))
-        log.addHandler(handler)
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(logging.Formatter("kvmgen-apply: %(message)s"))
+    log.handlers[:] = [to_stderr, SystemLog()]
 
 
 def main(arguments=None):
     """Run a command; its exit code."""
     words = parser().parse_args(arguments)
     start_logging()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit("ended by a signal"))
-    os.umask(0o077)
+    for number in ENDINGS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit("ended by a signal"))
+    os.umask(0o022)  # folders that are made on the way to a file are for everybody, as the host's own
     try:
-        with tempfile.TemporaryDirectory(prefix="kvmgen-apply-") as words.scratch:
-            return getattr(Command(words), words.command)()
+        return getattr(Command(words), words.command)()
     except Problem as problem:
         log.error("%s", problem)
         return problem.code
-    except OSError as error:
-        log.error("%s: %s", error.filename or "the system", error.strerror)
+    except EXPECTED as error:
+        log.error("%s", _told_of(error))
         return FAILED
     except Exception:
         traceback.print_exc()

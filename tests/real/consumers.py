@@ -21,7 +21,9 @@ from kvmgen.model.site import HostView
 from kvmgen.render._ifcfg_keys import Machine, keys
 from tests.lab.domain import as_testable
 from tests.lab.host import LabHost
+from tests.real.compare import differences
 from tests.real.harvest import Sample
+from tests.real.test_site_libvirt import with_alias
 
 BATCH = "/run/lab/batch"
 """A folder of the laboratory's host for files that wait for their reader."""
@@ -101,16 +103,24 @@ def grouped(refusals: Iterable[Refusal]) -> str:
 
 _DEFINE = {Kind.NETWORK: "net-define", Kind.NWFILTER: "nwfilter-define", Kind.DOMAIN: "define"}
 _UNDEFINE = {Kind.NETWORK: "net-undefine", Kind.NWFILTER: "nwfilter-undefine", Kind.DOMAIN: "undefine"}
+_DUMP = {Kind.NETWORK: "net-dumpxml --inactive", Kind.NWFILTER: "nwfilter-dumpxml", Kind.DOMAIN: "dumpxml --inactive"}
 _QUIET = -1
 
 
 def define(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
-    """Define each object under validation, and take it away again."""
+    """Define each object under validation, compare what libvirt holds then with it, and take it away again."""
     script = []
     for number, item in enumerate(found):
+        kind = item.artifact.kind
         path = _put(lab, f"{number}.xml", _text(item))
-        script += [(number, _define(item, path)), (_QUIET, f"{_UNDEFINE[item.artifact.kind]} {item.name}")]
-    yield from _refused(found, _virsh(lab, script))
+        script += [(number, _define(item, path)), (number, f"{_DUMP[kind]} {item.name}")]
+        script += [(_QUIET, f"{_UNDEFINE[kind]} {item.name}")]
+    said = _virsh(lab, script)
+    yield from _refused(found, said)
+    for number, item in enumerate(found):
+        if not said.errors[number]:
+            lost = differences(_text(item), with_alias(said.printed[number]))
+            yield from (Refusal(item, f"libvirt holds something else: {line}") for line in lost)
 
 
 def start_networks(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
@@ -178,21 +188,41 @@ def _define(item: Item, path: str) -> str:
     return f"{_DEFINE[item.artifact.kind]} {path}" + " --validate" * item.artifact.defines.validate
 
 
-def _virsh(lab: LabHost, script: Sequence[tuple[int, str]]) -> dict[int, str]:
-    """Run numbered commands in one virsh; what it said of those that failed, by number."""
-    lines = [line for number, command in script for line in (f"echo --err MARK {number}", command)]
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What virsh said in answer to numbered commands, by number: complaints, and what it printed."""
+
+    errors: Mapping[int, str]
+    printed: Mapping[int, str]
+
+
+def _virsh(lab: LabHost, script: Sequence[tuple[int, str]]) -> _Said:
+    """Run numbered commands in one virsh."""
+    lines = [
+        line for number, command in script for line in (f"echo --err MARK {number}", f"echo MARK {number}", command)
+    ]
     text = "".join(f"{line}\n" for line in lines)
     done = lab.run("virsh", "--quiet", "--connect", "qemu:///system", input=text, check=False, timeout=LONG)
-    parts = re.split(r"^error: MARK (-?\d+)\n", done.stderr, flags=re.MULTILINE)
-    assert (parts[0].strip(), len(parts)) == ("", 2 * len(script) + 1), "virsh did all of it"
-    said: defaultdict[int, str] = defaultdict(str)
+    return _Said(
+        _by_number(r"error: MARK (-?\d+)\n", done.stderr, len(script)),
+        _by_number(r"MARK (-?\d+)virsh # .*\n", done.stdout, len(script)),
+    )
+
+
+def _by_number(mark: str, text: str, count: int) -> Mapping[int, str]:
+    """What stands behind the marks, without what virsh repeats of its commands."""
+    parts = re.split(f"^{mark}", text, flags=re.MULTILINE)
+    assert len(parts) == 2 * count + 1, "virsh did all of it"
+    found: defaultdict[int, str] = defaultdict(str)
     for number, words in zip(parts[1::2], parts[2::2], strict=True):
-        said[int(number)] += words
-    return said
+        found[int(number)] += re.sub(r"^virsh # .*\n?", "", words, flags=re.MULTILINE)
+    return found
 
 
-def _refused(found: Sequence[Item], said: Mapping[int, str]) -> Iterator[Refusal]:
-    yield from (Refusal(item, said[number]) for number, item in enumerate(found) if said.get(number, "").strip())
+def _refused(found: Sequence[Item], said: _Said) -> Iterator[Refusal]:
+    for number, item in enumerate(found):
+        if said.errors[number].strip():
+            yield Refusal(item, said.errors[number])
 
 
 def _put(lab: LabHost, name: str, text: str) -> str:
@@ -263,12 +293,12 @@ def configure(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:
         script.append((_QUIET, f"link delete {link.name}"))
     text = "".join(f"{line}\n" for _, line in script)
     done = lab.run("unshare", "--net", "ip", "-force", "-batch", "-", input=text, check=False, timeout=LONG)
-    said: defaultdict[int, str] = defaultdict(str)
+    errors: defaultdict[int, str] = defaultdict(str)
     for words, line in re.findall(r"(.*?)\nCommand failed -:(\d+)\n", done.stderr, re.DOTALL):
         number, command = script[int(line) - 1]
         assert number != _QUIET, f"{command}: {words}"
-        said[number] += f"{command}: {words.strip()}\n"
-    yield from _refused(found, said)
+        errors[number] += f"{command}: {words.strip()}\n"
+    yield from _refused(found, _Said(errors, {}))
 
 
 def _link(item: Item) -> Link:

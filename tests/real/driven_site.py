@@ -186,6 +186,7 @@ _GUEST: Mapping[str, Strategy] = {
     "guest/vcpus": _one(1, 2, 4),
     "guest/cpu/topology": _one({"sockets": 1, "cores": 1, "threads": 1}, {"sockets": 1, "cores": 2, "threads": 1}),
     "guest/platform": _one("el6", "el7", "el8", "el8.6", "el9"),
+    "guest/graphics/1/listen": _one("127.0.0.1", "::1"),
     "guest/disks/KEY": _one("vda", "vdb", "sda", "hda", "hdc", "fda"),
     "guest/disks/*/file": _one("/srv/images/new.qcow2", "/srv/two words & <more>.img"),
     "guest/disks/*/dev": _one("/dev/vg0/new"),
@@ -206,6 +207,18 @@ _GUEST: Mapping[str, Strategy] = {
     **{f"guest/sysctl/{key}": values for key, values in _SYSCTL.items()},
 }
 
+_SITE: Mapping[str, Strategy] = {
+    "site/profiles/KEY": _one("small", "large"),
+    "site/defaults/hosts/platform": _one("el8", "el9.4"),
+    **{f"site/defaults/hosts/sysctl/{key}": values for key, values in _SYSCTL.items()},
+    **{
+        f"site/{place}/{way.removeprefix('guest/')}": values
+        for way, values in _GUEST.items()
+        for place in ("defaults/guests", "profiles/*")
+        if way.split("/")[1] in ("machine", "vcpus", "cpu", "platform", "sysctl")
+    },
+}
+
 _VARIABLES: Mapping[str, Any] = {
     "PORTS": ["22", "80"],
     "ADDR": "192.0.2.7",
@@ -221,6 +234,7 @@ _FILTER: Mapping[str, Strategy] = {
     "filter/rules/0/then/parameters": _one({}, {"PORTS": ["22", "80"]}, {"IP": "192.0.2.7"}),
     "filter/rules/0/else/priority": st.integers(-1000, 1000),
     "filter#uint16": _one(22, 80, 443, 1024, 65535, "0x50", "$PORTS", "$PORTS[@1]"),
+    "filter#connlimit-above": _one(1, 2, 10),
     "filter#ipv4": _one("192.0.2.9", "198.51.100.20", "$IP", "$ADDR"),
     "filter#ipv6": _one("2001:db8::9", "fe80::1", "::", "$IPV6", "$ADDR6", "$ADDR6[@2]"),
     "filter#ipv4-mask": _one(24, 32, "255.255.255.0", "$MASK"),
@@ -232,9 +246,14 @@ _FILTER: Mapping[str, Strategy] = {
 }
 
 KNOWN = Known(
-    values={**_COMMON, **_HOST, **_NETWORK, **_GUEST, **_FILTER, "site/profiles/KEY": _one("small", "large")},
+    values={**_COMMON, **_HOST, **_NETWORK, **_GUEST, **_FILTER, **_SITE},
     wanted={
         "site": [("defaults",), ("profiles",), ("defaults", "profiles")],
+        "site/defaults": [("hosts", "guests"), ("guests",)],
+        **{
+            place: [("memory", "current-memory"), ("cpu", "vcpus"), ("platform", "dns"), ("graphics", "video"), ()]
+            for place in ("site/defaults/guests", "site/profiles/*")
+        },
         "host": [
             ("ethernets", "bridges"),
             ("ethernets", "bonds"),

@@ -114,10 +114,9 @@ def test_networks_start(lab: LabHost) -> None:
 
 
 def test_domains_start(furnished: LabHost) -> None:
-    """Those that need no more memory than there is here."""
-    found = items(
-        (sample for name in ("guest", "inside", "filter") for sample in harvest(name).samples), of_kind(Kind.DOMAIN)
-    )
+    """Those that need no more memory than there is here, and no address."""
+    of_guests = (sample for name in ("guest", "inside", "filter") for sample in harvest(name).samples)
+    found = items((sample for sample in of_guests if "KV490" not in sample.warned), of_kind(Kind.DOMAIN))
     small = [item for item in found if item.sample.site.guests[item.name].memory <= LITTLE]
     assert len(small) > 0.1 * EXAMPLES
     hold(consumers.start_domains(furnished, some(small, 0.04)))
@@ -144,7 +143,7 @@ def test_a_shell_that_sources_a_file_gets_what_was_meant(shell: tuple[str, ...],
 def test_the_kernel_takes_addresses_and_routes(lab: LabHost) -> None:
     routes = items(samples(), lambda item: "/network-scripts/route" in item.path)
     links = items(samples(), lambda item: "/ifcfg-" in item.path and "IPADDR" in item.artifact.text)
-    assert len(routes) > 0.01 * EXAMPLES
+    assert len(routes) > 0.004 * EXAMPLES
     assert len(links) > 0.1 * EXAMPLES
     hold(consumers.configure(lab, [*some(routes, 0.3), *some(links, 0.3)]))
 
@@ -177,7 +176,7 @@ def test_firewalld_accepts_the_configuration(tmp_path: Path) -> None:
     hold(consumers.check_config(some(quiet, 0.3), tmp_path / "quiet"))
     refused = list(consumers.check_config(some(told, 0.05), tmp_path / "told"))
     assert all("INVALID_SERVICE" in refusal.said for refusal in refused)
-    assert refused
+    assert len(refused) == len(some(told, 0.05))
 
 
 CONSUMED: tuple[Callable[[Item], bool], ...] = (

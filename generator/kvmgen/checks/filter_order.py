@@ -34,7 +34,7 @@ def chain_priorities(site: Site) -> Iterator[Diagnostic]:
 
     libvirt takes that of the rule that it writes last. Filters that share a chain must agree, those that libvirt brings
     among them (an arp chain without a suffix has -500). The root chain is where everything starts, so its priority
-    means nothing.
+    means nothing; and a priority of 0 is lost when libvirt starts again.
 
     Bad::
 
@@ -62,6 +62,14 @@ def chain_priorities(site: Site) -> Iterator[Diagnostic]:
                 rule=CHAIN_PRIORITY,
                 message="the root chain has no priority: libvirt keeps the number and does nothing with it",
                 hint="Remove it; the order is in the priorities of the rules.",
+                origin=filter_.origin.at("priority"),
+            )
+        elif filter_.chain != "root" and filter_.priority == 0:
+            yield Diagnostic(
+                rule=CHAIN_PRIORITY,
+                message="libvirt doesn't write a chain's priority of 0 down: from its next start on, the chain has the "
+                "one of its protocol",
+                hint="Write -1 or 1.",
                 origin=filter_.origin.at("priority"),
             )
     found: dict[tuple[str, str], Diagnostic] = {}

@@ -173,12 +173,12 @@ def _boot_address(network: VirtualNetwork) -> Interface | None:
 
 
 def _dhcp(network: VirtualNetwork, address: Interface, boots: bool) -> Element | None:
-    """What is leased in this address's subnet."""
+    """What is leased in this address's subnet. libvirt forgets a BOOTP file where nothing is."""
     ranges = [_range("range", leased) for leased in network.dhcp.ranges if _home(network, leased.start) == address]
     hosts = [_dhcp_host(host) for host in network.dhcp.hosts if _home(network, host.address) == address]
     file = network.bootp_file if boots else None
     bootp = when(file, el("bootp", {"file": file, "server": network.bootp_server}))
-    return when(ranges or hosts or bootp, el("dhcp", {}, ranges, hosts, bootp))
+    return when(ranges or hosts, el("dhcp", {}, ranges, hosts, bootp))
 
 
 def _dhcp_host(host: DhcpHost) -> Element:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from kvmgen.artifact import Artifact, Defines, Kind
 from kvmgen.model.filters import Filter, FilterInclude, FilterRule, Match
 from kvmgen.model.site import HostView
+from kvmgen.render._nwfilter_values import as_written_back
 from kvmgen.render._xml import Attributes, Element, document, el
 
 _NONE: frozenset[str] = frozenset()
@@ -50,7 +51,7 @@ def filter_xml(filter_: Filter) -> str:
     """The definition of one filter. The UUID is always written: without it a redefinition is refused."""
     root = el(
         "filter",
-        {"name": filter_.name, "chain": filter_.chain, "priority": filter_.priority},
+        {"name": filter_.name, "chain": filter_.chain, "priority": filter_.priority or None},
         el("uuid", {}, filter_.uuid),
         map(_entry, filter_.entries),
     )
@@ -78,4 +79,5 @@ def _rule(rule: FilterRule) -> Element:
 
 
 def _match(match: Match) -> Element:
-    return el(match.protocol, {"match": "no" if match.negated else None, **dict(match.attributes)})
+    attributes = {name: as_written_back(match.protocol, name, text) for name, text in match.attributes}
+    return el(match.protocol, {"match": "no" if match.negated else None, **attributes})

@@ -1,0 +1,142 @@
+"""Two outputs for one small host, and what the host is: files below a root and a scripted libvirt."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from tests.applier.faults.virsh import text_of
+
+HOST = "kvm1"
+ORDER = ("modules", "sysctl", "udev", "link", "firewall", "network", "nwfilter", "domain", "guest-file")
+FOLDERS = {"network": "networks", "nwfilter": "nwfilters", "domain": "domains"}
+SCRIPTS = "etc/sysconfig/network-scripts"
+REMEMBERED = "var/lib/kvmgen"
+
+NETWORK = """\
+<network><name>{name}</name><uuid>{uuid}</uuid><bridge name='virbr-{name}'/>
+<ip address='192.0.2.1' netmask='255.255.255.0'><dhcp>{leases}</dhcp></ip></network>
+"""
+LEASE = "<host mac='52:54:00:00:00:{0:02x}' ip='192.0.2.{0}'/>"
+FILTER = "<filter name='{name}' chain='root'><uuid>{uuid}</uuid>{rules}</filter>\n"
+RULE = "<rule action='{}' direction='in' priority='{}'><tcp dstportstart='{}'/></rule>"
+DOMAIN = """\
+<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory}</memory><devices>
+<interface type='network'><mac address='52:54:00:00:00:0a'/><source network='lab'/><filterref filter='{filter}'/></interface>
+</devices></domain>
+"""
+
+Files = Mapping[str, tuple[str, str]]
+"""A path in the host's folder -> its kind and its text."""
+
+
+def _network(name: str, *leases: int) -> tuple[str, str]:
+    return "network", NETWORK.format(name=name, uuid=_uuid(name), leases="".join(map(LEASE.format, leases)))
+
+
+def _filter(name: str, *ports: int, includes: str = "") -> tuple[str, str]:
+    rules = "".join(RULE.format("accept", 500 + index, port) for index, port in enumerate(ports))
+    return "nwfilter", FILTER.format(name=name, uuid=_uuid(name), rules=rules + includes)
+
+
+def _domain(name: str, memory: int, filter: str) -> tuple[str, str]:
+    return "domain", DOMAIN.format(name=name, uuid=_uuid(name), memory=memory, filter=filter)
+
+
+def _uuid(name: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, name))
+
+
+OLD: Files = {
+    "etc/modules-load.d/kvmgen.conf": ("modules", "br_netfilter\n"),
+    "etc/sysctl.d/90-kvmgen.conf": ("sysctl", "net.ipv4.ip_forward = 0\n"),
+    f"{SCRIPTS}/ifcfg-gone": ("link", "DEVICE=gone\n"),
+    "libvirt/networks/lab.xml": _network("lab", 10, 11),
+    "libvirt/networks/gone.xml": _network("gone"),
+    "libvirt/nwfilters/plain.xml": _filter("plain", 22),
+    "libvirt/nwfilters/gone.xml": _filter("gone", 23),
+    "libvirt/domains/web.xml": _domain("web", 256, "plain"),
+    "libvirt/domains/gone.xml": _domain("gone", 128, "plain"),
+}
+
+NEW: Files = {
+    "etc/modules-load.d/kvmgen.conf": ("modules", "br_netfilter\n"),
+    "etc/sysctl.d/90-kvmgen.conf": ("sysctl", "net.ipv4.ip_forward = 1\n"),
+    f"{SCRIPTS}/ifcfg-fresh": ("link", "DEVICE=fresh\n"),
+    "etc/firewalld/zones/fresh.xml": ("firewall", "<zone/>\n"),
+    "libvirt/networks/lab.xml": _network("lab", 10, 12),
+    "libvirt/networks/fresh.xml": _network("fresh"),
+    "libvirt/nwfilters/plain.xml": _filter("plain", 22, 80),
+    "libvirt/nwfilters/fresh.xml": _filter("fresh", 443, includes="<filterref filter='plain'/>"),
+    "libvirt/domains/web.xml": _domain("web", 512, "fresh"),
+    "libvirt/domains/fresh.xml": _domain("fresh", 128, "fresh"),
+}
+"""A file, a network, a filter and a domain each: changed, made and removed; the domain `web` runs meanwhile."""
+
+
+def write_output(folder: Path, files: Files) -> Path:
+    """Write a host's folder as kvmgen does."""
+    entries = []
+    for path, (kind, text) in sorted(files.items(), key=lambda item: ORDER.index(item[1][0])):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        entry: dict[str, Any] = {"path": path, "kind": kind, "mode": "0644", "sha256": _sha256(text)}
+        if kind in FOLDERS:
+            entry["defines"] = {"name": file.stem, "uuid": _uuid(file.stem)}
+        if kind in ("network", "domain"):
+            entry["defines"]["autostart"] = file.stem != "web"
+        entries.append(entry)
+    manifest = {"generator": "kvmgen", "format": 1, "site": "test", "host": HOST, "platform": "el9"}
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "order": ORDER, "files": entries}))
+    return folder
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def look(root: Path, libvirt: Path) -> dict[str, object]:
+    """What the host is: every file with its mode, every definition, what runs, what starts by itself."""
+    found: dict[str, object] = {}
+    for file in _files(root / "etc"):
+        found[str(file.relative_to(root))] = (oct(file.stat().st_mode & 0o7777), file.read_bytes())
+    for file in _files(libvirt):
+        if file.suffix != ".new":
+            found[f"libvirt: {file.relative_to(libvirt)}"] = _definition(file)
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from (file for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+def _definition(file: Path) -> str:
+    """What is in effect is compared by its meaning: leases that were taken away and given again come last."""
+    text = file.read_text()
+    return text_of(_ordered(ElementTree.fromstring(text))) if file.suffix == ".live" else text
+
+
+def _ordered(element: Element) -> Element:
+    is_default = [child.tag == "link" and child.get("state") == "up" for child in element]
+    children = sorted((_ordered(child) for child, is_so in zip(element, is_default, strict=True) if not is_so), key=text_of)
+    copy = Element(element.tag, element.attrib)
+    copy.text = element.text
+    copy.extend(children)
+    return copy
+
+
+def remembered(root: Path) -> dict[str, object]:
+    """What the applier remembers, but when it did what."""
+    folder, found = root / REMEMBERED, {}
+    for file in _files(folder):
+        if file.name != "lock":
+            data = json.loads(file.read_text())
+            found[str(file.relative_to(folder))] = {key: data[key] for key in data if key not in ("time", "unconfirmed")}
+    return found
