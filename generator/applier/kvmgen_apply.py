@@ -18,12 +18,13 @@ import errno
 import fcntl
 import hashlib
 import io
+import ipaddress
 import json
 import logging
 import os
 import re
-import shlex
 import reprlib
+import shlex
 import shutil
 import signal
 import socket
@@ -242,7 +243,7 @@ def read_json(path, absent=None):
             return json.load(stream)
     except FileNotFoundError:
         return absent
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Problem("%s is damaged (%s): restore it from a backup" % (path, error))
 
 
@@ -912,11 +913,12 @@ class NetworkItem(LibvirtItem):
         return not list(_net_updates(live, before))
 
     def _unasked(self, lines):
-        own = re.compile("/network/@connections|/network/forward/(nat|interface)")  # libvirt writes these out
+        own = re.compile("/network/forward/(nat|interface)")  # libvirt writes these out
         return [line for line in lines if not own.match(line)]
 
     def _beyond(self, wanted, live, fixed=True):
         """How a running network differs from a definition; with ``fixed``, beyond what ``net-update`` changes."""
+        wanted, live = _with_masks(wanted), _with_masks(live)
         if fixed and _subnets(wanted) == _subnets(live):
             wanted, live = _without_updatable(wanted), _without_updatable(live)
         return list(missing(wanted, live)) + self._unasked(extra(wanted, live))
@@ -945,10 +947,10 @@ class NetworkItem(LibvirtItem):
         live = self._live()
         if live is None:
             if self.autostart:
-                self.host.virsh("net-start", self.name)
+                self._start()
             return
         self._update(live, wanted)
-        if self.disruptive and self._beyond(wanted, self._live()):
+        if self.disruptive and self._beyond(wanted, self._running()):
             self._restart()
 
     def _go_back(self, live):
@@ -956,14 +958,25 @@ class NetworkItem(LibvirtItem):
         if live is None:
             return self._stop() if now is not None else None
         if now is None:
-            self.host.virsh("net-start", self.name)
+            self._start()
         wanted = ElementTree.fromstring(live)
-        self._update(self._live(), wanted)
+        self._update(self._running(), wanted)
         if self.disruptive:
-            if self._beyond(wanted, self._live()):
-                self._restart()
+            if self._beyond(wanted, self._running()):
+                self._restart(live)
             self._plug_in()
         return None
+
+    def _start(self):
+        self.host.virsh("net-start", self.name)
+        self._running()
+
+    def _running(self):
+        """The definition in effect of a network that must run."""
+        live = self._live()
+        if live is None:
+            raise Problem("the network %s doesn't run: see libvirt's log for why it ended" % self.name)
+        return live
 
     def _stop(self):
         """Stop it, unless guests are on it; says why not."""
@@ -988,30 +1001,34 @@ class NetworkItem(LibvirtItem):
         for command, section, index, text in list(_net_updates(live, wanted)):
             self.host.virsh("net-update", self.name, command, section, text, "--live", "--parent-index", str(index))
 
-    def _restart(self):
-        """Stop and start it, and plug the guests in again: libvirt doesn't."""
+    def _restart(self, live=None):
+        """Stop and start it, as it is defined or as it ran earlier, and plug the guests in again: libvirt doesn't."""
         log.warning("restarting the network %s", self.name)
+        persistent = self.host.virsh(*self.dump, self.name)[1]
+        if live is not None:
+            self._define(live, validate=False)
         self.host.virsh("net-destroy", self.name)
-        self.host.virsh("net-start", self.name)
+        self._start()
+        if live is not None:
+            self._define(persistent, validate=False)
         self._plug_in()
 
     def _plug_in(self):
-        """Put the guests' taps on the bridge again, then have libvirt count them and set what is theirs alone."""
+        """Put the guests' taps on the bridge again; libvirt counts them anew when their interfaces change next."""
         live = self._live()
-        for guest, tap, interface in list(self._unplugged(live)):
+        for tap, interface in list(self._unplugged(live)):
             self.host.run(("ip", "link", "set", "dev", tap, "master", live.find("bridge").get("name")))
             _isolate(self.host, tap, interface)
-            _update_device(self.host, guest, _updated(interface, interface))
 
     def _unplugged(self, live):
         """The guests' interfaces whose taps aren't on the network's bridge."""
         bridge = live.find("bridge")
-        found = [] if bridge is None else [(guest, each) for guest, all_ in self.guests().items() for each in all_]
-        for guest, interface in found:
+        found = [] if bridge is None else [each for interfaces in self.guests().values() for each in interfaces]
+        for interface in found:
             tap = "" if interface.find("target") is None else interface.find("target").get("dev")
             master = "/sys/class/net/%s/master" % tap
             if tap and os.path.basename(os.path.realpath(master)) != bridge.get("name"):
-                yield guest, tap, interface
+                yield tap, interface
 
     def pending(self):
         """What the running network doesn't have yet."""
@@ -1024,7 +1041,17 @@ class NetworkItem(LibvirtItem):
 
 
 def _subnets(network):
-    return [dict(ip.attrib) for ip in network.findall("ip")]
+    return [dict(ip.attrib) for ip in _with_masks(network).findall("ip")]
+
+
+def _with_masks(network):
+    """A copy of a network's definition whose IPv4 subnets all say their length as a mask; libvirt takes either."""
+    network = _bare(network)
+    network.attrib.pop("connections", None)
+    for ip in network.findall("ip"):
+        if ip.get("prefix") and ip.get("family", "ipv4") == "ipv4":
+            ip.set("netmask", str(ipaddress.ip_network("0.0.0.0/" + ip.attrib.pop("prefix")).netmask))
+    return network
 
 
 def _net_updates(live, wanted):
@@ -1288,6 +1315,7 @@ class Change:
         self.guests = []  # those that feel it
         self.wanted = wanted  # the snapshot to restore
         self.waits = None  # why it couldn't be removed yet
+        self.there = None  # the snapshot afterwards
 
     @property
     def is_of_file(self):
@@ -1315,7 +1343,7 @@ class Change:
 
     def left(self):
         """What isn't as it was meant, once the change is made."""
-        there = self.item.snapshot()
+        there = self.there = self.item.snapshot()
         if self.waits:
             lines = []
         elif self.verb == "remove":
@@ -1870,10 +1898,9 @@ def lagging(host, state):
     """The files that links which run were not started with: by path, what they were started with."""
     found = {}
     for path, known in state.get("links", {}).items():
-        device = _device(path)
-        if known["run"] == _run(device) and is_up(device):
-            if item_of(host, known["entry"]).snapshot() != known["snapshot"]:
-                found[path] = known
+        still_runs = known["run"] == _run(_device(path)) and is_up(_device(path))
+        if still_runs and item_of(host, known["entry"]).snapshot() != known["snapshot"]:
+            found[path] = known
     return found
 
 
@@ -2003,7 +2030,7 @@ class Course:
             raise Problem("ifup went well, and yet %s" % "; ".join(left[:3]))
 
     def _plug_in(self, port, bridge, isolated):
-        """Give a bridge that was made anew a port back, such as a guest's tap: ifup knows of none that no file names."""
+        """Give a bridge that was made anew a port back that no file names, such as a guest's tap."""
         if port in _ports(bridge) or not os.path.isdir(_sys(port)) or not os.path.isdir(_sys(bridge)):
             return
         self.host.run(("ip", "link", "set", "dev", port, "master", bridge))
@@ -2013,9 +2040,14 @@ class Course:
 
 
 STILL = {
-    **{"stop": [], "start": [], "named": [], "ports": {}},  # links, the lower ones first
-    **{"kernel": None, "kernel_before": {}},  # settings to go back to; those there were
-    **{"lacked": [], "excused": []},  # what the host lacked before; what it lacked at the time that it goes back to
+    "stop": [],  # links, the lower ones first
+    "start": [],
+    "named": [],
+    "ports": {},  # of bridges that are made anew: the bridge, and whether it is isolated
+    "kernel": None,  # the settings to go back to
+    "kernel_before": {},
+    "lacked": [],  # before
+    "excused": [],  # lacked at the time that it goes back to
 }
 """The course of a transaction that does nothing to the running host."""
 
@@ -2072,6 +2104,10 @@ class Store:
         for folder in (self.folder, self.path("generations")):
             clean_up(folder)
 
+    def unlock(self):
+        """Let other runs come in."""
+        self._lock.close()
+
     @property
     def state(self):
         """What the last apply left: the generation, and the entries of its manifest."""
@@ -2082,8 +2118,8 @@ class Store:
         """What is on its way, and how to undo it; ``None`` where nothing is."""
         path = self.path("journal.json")
         try:
-            found = read_json(path)
-            whole = found is None or {"generation", "before", "after", "items"} <= set(found)
+            found = read_json(path, {})
+            whole = not os.path.lexists(path) or {"generation", "before", "after", "items"} <= set(found)
         except (Problem, TypeError):
             whole = False
         if not whole:
@@ -2091,7 +2127,7 @@ class Store:
                 "%s is damaged, and with it what to go back to after a run that was cut off: move it away, "
                 "and apply the folder that this host should have" % path
             )
-        return found
+        return found or None
 
     def begin(self, journal):
         """Have the journal on disk, before anything is changed."""
@@ -2137,6 +2173,7 @@ def transact(store, changes, state, why, course, healthy=lambda: None):
         try:
             _make(Course(store.host, state["files"], course), changes, signals)
             healthy()
+            _heed(signals)
             remember(journal, changes)
             finish(store, journal)
         except BaseException as error:
@@ -2184,10 +2221,14 @@ def _make(course, changes, signals):
 def _do(changes, signals):
     """Make changes; a signal is heeded between two of them."""
     for change in changes:
-        if signals:
-            raise Problem("signal %d asked for an end" % signals[0])
+        _heed(signals)
         log.info("%s %s %s", change.verb, change.item.kind, change.item.name)
         change.do()
+
+
+def _heed(signals):
+    if signals:
+        raise Problem("signal %d asked for an end" % signals[0])
 
 
 @contextlib.contextmanager
@@ -2214,7 +2255,7 @@ def remember(journal, changes):
         if change.waits and change.wanted is None:
             entries[path] = dict(change.entry, leaving=True)
         elif isinstance(change.item, LibvirtItem) and change.verb not in ("remove", "restore"):
-            baseline = {"put": change.item.content, "there": change.item.snapshot()["xml"]}
+            baseline = {"put": change.item.content, "there": change.there["xml"]}
             entries[path] = dict(entries[path], baseline=baseline)
     journal["after"]["files"] = list(entries.values())
 
@@ -2310,6 +2351,7 @@ def recover(store):
 
 # -- commit-confirm ----------------------------------------------------------------------------------------------------
 
+RETRIES = (1, 5, 10, 30, 60, 120, 300)  # seconds between the tries to roll back what nobody confirmed
 _BOOTTIME = 7  # CLOCK_BOOTTIME, which Python names since 3.7: no clock that is set moves it, and no sleep stops it
 
 
@@ -2358,7 +2400,7 @@ def expire(store):
     A rollback that somebody asked for is made whole or not at all. Nobody may be able to come in and ask again for
     this one: it never goes back to where it came from, and what can't be restored now is restored by the next run.
     """
-    changes, after, course = way_back(store, store.state["generation"] - 1)
+    changes, after, course = way_back(store, store.state["generation"] - 1, unseen=True)
     journal = dict(_journal(store, changes, after, "nobody confirmed", course), onward=True)
     with undisturbed():
         store.begin(journal)
@@ -2380,8 +2422,11 @@ def _in_order(changes):
     return stay + sorted(gone, key=lambda change: kinds.index(change.item.kind), reverse=True)
 
 
-def way_back(store, generation):
-    """What must be restored for the host to be what it was at a generation, and the state that it has then."""
+def way_back(store, generation, unseen=False):
+    """What must be restored for the host to be what it was at a generation, and the state that it has then.
+
+    With ``unseen`` so is what can't be looked at: libvirt may be out of order, and files must go back all the same.
+    """
     state = store.state
     if not 0 <= generation < state["generation"]:
         raise Misused("generation %d can't be gone back to: the host is at %d" % (generation, state["generation"]))
@@ -2396,8 +2441,14 @@ def way_back(store, generation):
     changes, courses = [], [record.get("course", STILL) for record in records]
     for known in oldest.values():
         item = item_of(store.host, known["entry"])
-        now = item.snapshot()
-        if not item.is_at(now, known["snapshot"]):
+        try:
+            now = item.snapshot()
+            is_back = item.is_at(now, known["snapshot"])
+        except EXPECTED:
+            if not unseen:
+                raise
+            now, is_back = known["snapshot"], False
+        if not is_back:
             changes.append(Change(item, known["entry"], "restore", now, wanted=known["snapshot"]))
     changes = _in_order(changes)
     after = dict(target, generation=state["generation"] + 1)
@@ -2482,7 +2533,6 @@ class Command:
             sys.stdout.buffer.write((text + "\n").encode(sys.stdout.encoding, "backslashreplace"))
             sys.stdout.flush()
         except (AttributeError, OSError):  # closed, or the session is gone
-            sys.stdout = None
             log.warning("nobody reads what this run has to tell")
 
     def begin(self, wait=False):
@@ -2497,7 +2547,7 @@ class Command:
     def folder(self):
         """The folder to apply, unpacked and verified, and for this host."""
         place = self.words.folder
-        files = files_in_archive(sys.stdin.buffer) if place == "-" else files_in_folder(place)
+        files = files_in_archive(_stdin()) if place == "-" else files_in_folder(place)
         if self.words.signers:
             verify_signature(self.host, files, self.words.signers)
         folder = Folder(files)
@@ -2551,9 +2601,10 @@ class Command:
             after["unconfirmed"] = arm(self.host, self.words.confirm_within)
         healthy = health(self.host, self.words.check_gateway, self.words.check_command)
         transact(self.store, changes, after, "apply", course, healthy)
-        pending = [line for change in changes if change.verb != "remove" for line in change.item.pending()]
-        pending += [change.waits for change in changes if change.waits]
-        pending += [*waiting_links(self.host, self.store.state), *waiting(self.host, after["files"])]
+        try:
+            pending = self._pending(changes, after)
+        except EXPECTED as error:  # the apply is done all the same
+            pending = ["unknown: %s" % _told_of(error)]
         lines = list(_told(changes)) + ["pending: %s" % line for line in pending]
         lines.append("Generation %d." % after["generation"])
         if self.words.confirm_within:
@@ -2565,6 +2616,12 @@ class Command:
         }
         self.tell(data, lines)
         return DONE
+
+    def _pending(self, changes, state):
+        """What isn't in effect yet of changes that were made."""
+        lines = [line for change in changes if change.verb != "remove" for line in change.item.pending()]
+        lines += [change.waits for change in changes if change.waits]
+        return lines + [*waiting_links(self.host, self.store.state), *waiting(self.host, state["files"])]
 
     def confirm(self):
         """Keep what the last apply did."""
@@ -2582,16 +2639,29 @@ class Command:
     def rollback(self):
         """Go back to an earlier generation, the last one where none is named."""
         if self.words.unconfirmed:
-            while _now() < (self.words.at or 0):
-                time.sleep(min(1, max(0, self.words.at - _now())))
-            self.begin(wait=True)
-            return self._is_back([])
+            return self._watch()
         self.store.lock()
         if recover(self.store) and self.words.generation is None:
             return self._is_back([])
         state = self.store.state
         target = state["generation"] - 1 if self.words.generation is None else self.words.generation
         return self._is_back(roll_back(self.store, target, "back to generation %d" % target))
+
+    def _watch(self):
+        """Roll back once it is due; nobody may be able to come in and ask again, so what fails is tried again."""
+        while _now() < (self.words.at or 0):
+            time.sleep(min(1, max(0, self.words.at - _now())))
+        for pause in (*RETRIES, None):
+            try:
+                self.begin(wait=True)
+                break
+            except EXPECTED as error:
+                if pause is None:
+                    raise
+                log.error("%s. Trying again in %d s", _told_of(error), pause)
+            self.store.unlock()
+            time.sleep(pause)
+        return self._is_back([])
 
     def _is_back(self, changes):
         generation = self.store.state["generation"]
@@ -2641,6 +2711,10 @@ def _due(changes):
     return [change for change in changes if change.impact != "waits"]
 
 
+def _stdin():
+    return io.BytesIO() if sys.stdin is None else sys.stdin.buffer  # it may be closed
+
+
 def _told(changes):
     for change in changes:
         yield "%-7s %-9s %s  (%s)" % (change.verb, change.item.kind, change.item.name, change.impact)
@@ -2685,7 +2759,7 @@ def parser():
         )
         command.add_argument("--signers", metavar="FILE", help="allowed signers or keyring: ask for a signature")
         if name == "apply":
-            command.add_argument("--confirm-within", type=_seconds, metavar="S", help="roll back unless confirmed in time")
+            command.add_argument("--confirm-within", type=_seconds, metavar="S", help="roll back unless confirmed")
             command.add_argument("--check-gateway", action="store_true", help="roll back if it doesn't answer")
             command.add_argument("--check-command", metavar="CMD", help="roll back if this fails")
     commands.add_parser("confirm", help=Command.confirm.__doc__, **shared)
@@ -2741,5 +2815,13 @@ def main(arguments=None):
         return DEFECT
 
 
+def end(code):
+    """Exit with a code, whether or not anybody is left to read the last lines."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

@@ -156,6 +156,7 @@ def test_a_run_without_its_streams_is_a_run(image: Image, streams: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert {path: image.read(path) for path in FILES} == dict(FILES)
+    assert image.run("apply", "-", command=["sh", "-c", 'exec "$@" <&-', "sh"]).returncode == 1
 
 
 # -- logs --------------------------------------------------------------------------------------------------------------
@@ -202,14 +203,14 @@ def interpreters() -> list[str]:
     for version in OLDER:
         named = shutil.which(f"python{version}")
         kept = [str(path) for root in roots for path in sorted(root.glob(f"{version}.*/bin/python3"))]
-        found.update(dict.fromkeys(kept[:1] or [named] * (named is not None)))
+        found.update(dict.fromkeys(kept[:1] or ([named] if named else [])))
     return list(found)
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 @pytest.mark.parametrize("python", interpreters())
 def test_the_core_under_every_python(image: Image, python: str, locale: str) -> None:
-    image.python = [python, "-I", "-S", "-W", "error"]
+    image.python = [python, "-I", "-S", "-W", "error::DeprecationWarning"]
     image.environment = {"PATH": "/usr/bin:/bin", "LC_ALL": locale, "HOME": "/proc"}
     text = "# Größe: 10 µm — ✓\n".encode()
     image.write(SYSCTL, text + b"\xff\n")
@@ -234,7 +235,7 @@ def test_the_core_under_every_python(image: Image, python: str, locale: str) -> 
 
 
 def test_it_needs_nothing_newer_than_python_3_6() -> None:
-    vermin = [sys.executable, "-m", "vermin", "-t=3.6-", "--no-tips", "--violations", str(APPLIER)]
+    vermin = [str(Path(sys.executable).with_name("vermin")), "-t=3.6-", "--no-tips", "--violations", str(APPLIER)]
     done = subprocess.run(vermin, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout
 

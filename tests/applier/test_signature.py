@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,6 @@ import pytest
 from tests.applier.folder import FILES, Image, archive_of, put
 
 pytestmark = pytest.mark.real
-
-Sign = Callable[[Path], None]
 
 
 def run(*argv: str | Path) -> str:
@@ -71,7 +69,7 @@ class GpgKeys(Keys):
 
 
 @pytest.fixture(scope="module", params=["ssh", "gpg"])
-def keys(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> object:
+def keys(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
     place = tmp_path_factory.mktemp("k")
     if request.param == "ssh":
         yield SshKeys(place)

@@ -28,7 +28,7 @@ def interface(nic: GuestInterface, networks: Mapping[str, VirtualNetwork], slots
         when(nic.isolated or _in_isolated_portgroup(nic, networks), ISOLATED),
         el("target", {"dev": nic.target}) if nic.target else None,
         el("model", {"type": nic.model}),
-        el("driver", {"queues": nic.queues}) if nic.queues and nic.model == "virtio" else None,
+        el("driver", {"queues": nic.queues}) if (nic.queues or 1) > 1 and nic.model == "virtio" else None,
         None if nic.filterref is None else _filterref(nic.filterref),
         when(not nic.link_up, LINK_DOWN),
         el("mtu", {"size": nic.mtu}) if nic.mtu else None,

@@ -9,23 +9,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from tests.applier.faults import virsh
-from tests.applier.faults.inject import COMMAND_FAULTS, DEADLY, ERRORS, Fault, Run, Step, load, run
-from tests.applier.faults.site import HOST, NEW, OLD, REMEMBERED, look, remembered, write_output
+from tests.applier.faults.inject import COMMAND_FAULTS, DEADLY, ERRORS, Fault, Run, Step, run
+from tests.applier.faults.site import NEW, OLD, REMEMBERED, look, remembered, write_output
+from tests.applier.folder import HOST, applier_module
 
 DONE, FAILED, PENDING, ROLLED_BACK, STUCK = 0, 1, 3, 4, 5
 TIMEOUT = "1"  # seconds; the applier takes whole ones
-CHANGING = tuple(
-    f"{kind}{verb}" for kind in ("", "net-", "nwfilter-") for verb in ("define", "undefine", "start", "destroy", "autostart")
-) + ("net-update", "update-device")
+CHANGING = (
+    *("define", "undefine", "start", "destroy", "autostart", "update-device", "nwfilter-define", "nwfilter-undefine"),
+    *("net-define", "net-undefine", "net-start", "net-destroy", "net-autostart", "net-update"),
+)
 """The commands of virsh that change something."""
 
 Look = dict[str, object]
 
 
-class Torn(AssertionError):
+class TornError(AssertionError):
     """The host is neither the old nor the new one, or the applier says otherwise than it is."""
 
 
@@ -34,7 +36,7 @@ class Machine:
     """A host in a folder, on which the applier is run."""
 
     folder: Path
-    applier: ModuleType
+    applier: Any
 
     @property
     def root(self) -> Path:
@@ -44,6 +46,12 @@ class Machine:
     def libvirt(self) -> Path:
         return self.folder / "libvirt"
 
+    @property
+    def generation(self) -> int:
+        state = remembered(self.root).get("state.json", {"generation": 0})
+        assert isinstance(state, dict)
+        return int(state["generation"])
+
     def run(self, *words: str, fault: Fault | None = None) -> Run:
         first = ["--root", str(self.root), "--connect", f"{virsh.SCHEME}{self.libvirt}", "--timeout", TIMEOUT]
         return run(self.applier, self.root, [*first, *words], fault, self.folder)
@@ -51,7 +59,7 @@ class Machine:
     def expect(self, *words: str, codes: tuple[int, ...] = (DONE,)) -> Run:
         done = self.run(*words)
         if done.code not in codes:
-            raise Torn(f"{' '.join(words)} ended with {done.code}: {done.said}")
+            raise TornError(f"{' '.join(words)} ended with {done.code}: {done.said}")
         return done
 
     def virsh(self, *words: str) -> None:
@@ -79,11 +87,11 @@ class Way:
         return self.start.look()
 
     @cached_property
-    def clean(self) -> tuple[Run, Look, dict[str, object]]:
-        """The way without a fault: how it ended, the host and what is remembered after it."""
+    def clean(self) -> tuple[Run, Look, int]:
+        """The way without a fault: how it ended, the host and its generation after it."""
         machine = self.start.copy(self.start.folder.with_name("clean"))
         done = machine.expect(*self.words)
-        found = done, machine.look(), remembered(machine.root)
+        found = done, machine.look(), machine.generation
         shutil.rmtree(machine.folder)
         return found
 
@@ -116,7 +124,7 @@ class Ways:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.applier = load()
+        self.applier = applier_module()
         self.before = str(write_output(folder / "before", OLD))
         self.after = str(write_output(folder / "after", NEW))
 
@@ -203,8 +211,8 @@ def judge(way: Way, fault: Fault, folder: Path) -> None:
         if way.name == "apply":
             machine.expect(*way.words)
             _hold(machine.look() == way.new, "applying again doesn't make it the new one")
-    except Torn as torn:
-        raise Torn("\n".join([str(torn), *story])) from None
+    except TornError as torn:
+        raise TornError("\n".join([str(torn), *story])) from None
 
 
 def _named(done: Run, fault: Fault) -> str:
@@ -233,13 +241,9 @@ def _judge_next(way: Way, machine: Machine, after: Run) -> None:
     host = machine.look()
     _hold(after.code in (DONE, PENDING), "the next run doesn't say that all is well")
     _hold("by hand" not in after.said, "what the applier did looks as if somebody had done it by hand")
-    generation = json.loads((machine.root / REMEMBERED / "state.json").read_text())["generation"] if (
-        machine.root / REMEMBERED / "state.json"
-    ).exists() else 0
+    generation = machine.generation
     _hold(f"Generation {generation}." in after.said, "the next run doesn't say which generation it is")
-    clean = way.clean[2]["state.json"]
-    assert isinstance(clean, dict)
-    is_new = generation == clean["generation"] and (host == way.new or way.new != way.old)
+    is_new = generation == way.clean[2]
     wanted = way.new if is_new else way.old
     _hold(host == wanted, f"the host is neither: generation {generation}" + _difference(host, wanted))
     _hold(is_new or not way.is_one_way, "what nobody confirmed is still there")
@@ -248,15 +252,13 @@ def _judge_next(way: Way, machine: Machine, after: Run) -> None:
 def _judge_memory(machine: Machine) -> None:
     """Nothing is left on its way: no journal, no record of what isn't, no half a file."""
     found = remembered(machine.root)
-    state = found.get("state.json", {"generation": 0})
-    assert isinstance(state, dict)
-    names = {"state.json", *(f"generations/{number}.json" for number in range(1, state["generation"] + 1))}
+    names = {"state.json", *(f"generations/{number}.json" for number in range(1, machine.generation + 1))}
     _hold(set(found) <= names, f"left behind: {sorted(set(found) - names)}")
 
 
 def _hold(is_so: bool, words: str) -> None:
     if not is_so:
-        raise Torn(words)
+        raise TornError(words)
 
 
 def _difference(host: Look, wanted: Look) -> str:
@@ -264,10 +266,15 @@ def _difference(host: Look, wanted: Look) -> str:
     return "".join(f"\n  {name}: {host.get(name)!r}, not {wanted.get(name)!r}" for name in names)
 
 
-def tried(ways: tuple[Way, ...], chosen: Callable[[list[tuple[Way, Fault]]], list[tuple[Way, Fault]]], folder: Path) -> tuple[int, list[str]]:
+def tried(
+    ways: tuple[Way, ...], chosen: Callable[[list[tuple[Way, Fault]]], list[tuple[Way, Fault]]], folder: Path
+) -> tuple[int, list[str]]:
     """Try faults in as many processes as there are processors; how many they were, and what was wrong."""
     cases = chosen([(way, fault) for way in ways for fault in way.faults()])
-    workers = [_start(cases[number :: os.cpu_count() or 1], folder / f"worker{number}") for number in range(os.cpu_count() or 1)]
+    workers = [
+        _start(cases[number :: os.cpu_count() or 1], folder / f"worker{number}")
+        for number in range(os.cpu_count() or 1)
+    ]
     wrong: list[str] = []
     for child, report in workers:
         status = os.waitpid(child, 0)[1]
@@ -293,5 +300,5 @@ def _wrong(cases: list[tuple[Way, Fault]], folder: Path) -> Iterator[str]:
     for way, fault in cases:
         try:
             judge(way, fault, folder / "machine")
-        except Torn as torn:
+        except TornError as torn:
             yield str(torn)

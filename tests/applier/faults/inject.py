@@ -7,10 +7,10 @@ nothing of this: the functions that it calls are wrapped in the child, and virsh
 from __future__ import annotations
 
 import errno
-import importlib.util
 import inspect
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,12 +18,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NoReturn
 
 from tests.applier.faults import virsh
 
-PROGRAM = Path(__file__).parents[3] / "generator/applier/kvmgen_apply.py"
 ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO, "EROFS": errno.EROFS}
 ON_PATHS = ("chmod", "chown", "link", "mkdir", "rename", "replace", "rmdir", "symlink", "truncate", "unlink")
 ON_DESCRIPTORS = ("fchmod", "fchown", "fsync", "fdatasync", "ftruncate", "setxattr")
@@ -66,17 +64,7 @@ class Run:
     said: str
 
 
-def load() -> ModuleType:
-    """The applier, from its path."""
-    spec = importlib.util.spec_from_file_location("kvmgen_apply", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def run(applier: ModuleType, root: Path, arguments: list[str], fault: Fault | None, scratch: Path) -> Run:
+def run(applier: Any, root: Path, arguments: list[str], fault: Fault | None, scratch: Path) -> Run:
     """Run the applier in a child, with a fault or none."""
     said, steps = scratch / "said", scratch / "steps"
     sys.stdout.flush()
@@ -89,7 +77,7 @@ def run(applier: ModuleType, root: Path, arguments: list[str], fault: Fault | No
 
 
 def _in_child(
-    applier: ModuleType, root: Path, arguments: list[str], fault: Fault | None, outputs: tuple[Path, Path]
+    applier: Any, root: Path, arguments: list[str], fault: Fault | None, outputs: tuple[Path, Path]
 ) -> NoReturn:
     code = 70
     try:
@@ -97,8 +85,9 @@ def _in_child(
         said = os.open(outputs[0], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        sys.stdout = sys.stderr = io.TextIOWrapper(io.FileIO(said, "wb"), write_through=True)  # type: ignore[type-arg]
-        applier.start_logging = lambda: applier.log.addHandler(applier.logging.StreamHandler())  # type: ignore[attr-defined]
+        sys.stdout = sys.stderr = io.TextIOWrapper(io.FileIO(said, "wb"), write_through=True)
+        applier.start_logging = lambda: applier.log.addHandler(applier.logging.StreamHandler())
+        applier.RETRIES = ()
         Breaker(root, fault, os.open(outputs[1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)).wrap()
         code = applier.main(arguments)
     except SystemExit as ended:
@@ -124,7 +113,7 @@ class Disk:
             self._keep(os.fspath(arguments[0]))
         elif name == "mkdir":
             path = os.fspath(arguments[0])
-            self.unsure.append((os.path.dirname(path), lambda: subprocess.call(("rm", "-rf", path)) and None))
+            self.unsure.append((os.path.dirname(path), lambda: shutil.rmtree(path, ignore_errors=True)))
         elif name == "fsync":
             self._sync(arguments[0])
 
@@ -186,7 +175,7 @@ class Breaker:
                 return super().write(data)
 
         os.fdopen = lambda descriptor, mode="r", *_, **__: io.BufferedWriter(Stream(descriptor, mode))  # type: ignore[assignment]
-        subprocess.Popen = _popen(self)  # type: ignore[misc]
+        subprocess.Popen = _popen(self)  # type: ignore[misc, assignment]
 
     def _wrapped(self, name: str, call: Wrapped, path_of: Callable[..., str]) -> Wrapped:
         def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -257,10 +246,7 @@ def _virsh(words: list[str], fault: str | None, pipes: list[int]) -> NoReturn:
         for number, pipe in enumerate(pipes):
             os.dup2(pipe, number)
         os.closerange(3, 256)
-        if fault in ("hang", "fail", "lie"):
-            code = _broken(fault)
-        else:
-            code = virsh.main(words)
+        code = _broken(fault) if fault in ("hang", "fail", "lie") else virsh.main(words)
         if fault in ("hangs after", "fails after"):
             code = _broken(fault)
     except BaseException as error:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from tests.applier.faults.virsh import text_of
+from tests.applier.folder import entry_of, manifest_of, put
 
-HOST = "kvm1"
-ORDER = ("modules", "sysctl", "udev", "link", "firewall", "network", "nwfilter", "domain", "guest-file")
-FOLDERS = {"network": "networks", "nwfilter": "nwfilters", "domain": "domains"}
 SCRIPTS = "etc/sysconfig/network-scripts"
 REMEMBERED = "var/lib/kvmgen"
 
@@ -28,25 +24,25 @@ FILTER = "<filter name='{name}' chain='root'><uuid>{uuid}</uuid>{rules}</filter>
 RULE = "<rule action='{}' direction='in' priority='{}'><tcp dstportstart='{}'/></rule>"
 DOMAIN = """\
 <domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory}</memory><devices>
-<interface type='network'><mac address='52:54:00:00:00:0a'/><source network='lab'/><filterref filter='{filter}'/></interface>
-</devices></domain>
+<interface type='network'><mac address='52:54:00:00:00:0a'/><source network='lab'/>
+<filterref filter='{filter}'/></interface></devices></domain>
 """
 
-Files = Mapping[str, tuple[str, str]]
-"""A path in the host's folder -> its kind and its text."""
+Files = Mapping[str, str]
+"""A path in the host's folder -> its text."""
 
 
-def _network(name: str, *leases: int) -> tuple[str, str]:
-    return "network", NETWORK.format(name=name, uuid=_uuid(name), leases="".join(map(LEASE.format, leases)))
+def _network(name: str, *leases: int) -> str:
+    return NETWORK.format(name=name, uuid=_uuid(name), leases="".join(map(LEASE.format, leases)))
 
 
-def _filter(name: str, *ports: int, includes: str = "") -> tuple[str, str]:
+def _filter(name: str, *ports: int, includes: str = "") -> str:
     rules = "".join(RULE.format("accept", 500 + index, port) for index, port in enumerate(ports))
-    return "nwfilter", FILTER.format(name=name, uuid=_uuid(name), rules=rules + includes)
+    return FILTER.format(name=name, uuid=_uuid(name), rules=rules + includes)
 
 
-def _domain(name: str, memory: int, filter: str) -> tuple[str, str]:
-    return "domain", DOMAIN.format(name=name, uuid=_uuid(name), memory=memory, filter=filter)
+def _domain(name: str, memory: int, filter: str) -> str:
+    return DOMAIN.format(name=name, uuid=_uuid(name), memory=memory, filter=filter)
 
 
 def _uuid(name: str) -> str:
@@ -54,9 +50,9 @@ def _uuid(name: str) -> str:
 
 
 OLD: Files = {
-    "etc/modules-load.d/kvmgen.conf": ("modules", "br_netfilter\n"),
-    "etc/sysctl.d/90-kvmgen.conf": ("sysctl", "net.ipv4.ip_forward = 0\n"),
-    f"{SCRIPTS}/ifcfg-gone": ("link", "DEVICE=gone\n"),
+    "etc/modules-load.d/kvmgen.conf": "br_netfilter\n",
+    "etc/sysctl.d/90-kvmgen.conf": "net.ipv4.ip_forward = 0\n",
+    f"{SCRIPTS}/ifcfg-gone": "DEVICE=gone\n",
     "libvirt/networks/lab.xml": _network("lab", 10, 11),
     "libvirt/networks/gone.xml": _network("gone"),
     "libvirt/nwfilters/plain.xml": _filter("plain", 22),
@@ -66,10 +62,10 @@ OLD: Files = {
 }
 
 NEW: Files = {
-    "etc/modules-load.d/kvmgen.conf": ("modules", "br_netfilter\n"),
-    "etc/sysctl.d/90-kvmgen.conf": ("sysctl", "net.ipv4.ip_forward = 1\n"),
-    f"{SCRIPTS}/ifcfg-fresh": ("link", "DEVICE=fresh\n"),
-    "etc/firewalld/zones/fresh.xml": ("firewall", "<zone/>\n"),
+    "etc/modules-load.d/kvmgen.conf": "br_netfilter\n",
+    "etc/sysctl.d/90-kvmgen.conf": "net.ipv4.ip_forward = 1\n",
+    f"{SCRIPTS}/ifcfg-fresh": "DEVICE=fresh\n",
+    "etc/firewalld/zones/fresh.xml": "<zone/>\n",
     "libvirt/networks/lab.xml": _network("lab", 10, 12),
     "libvirt/networks/fresh.xml": _network("fresh"),
     "libvirt/nwfilters/plain.xml": _filter("plain", 22, 80),
@@ -81,25 +77,18 @@ NEW: Files = {
 
 
 def write_output(folder: Path, files: Files) -> Path:
-    """Write a host's folder as kvmgen does."""
+    """Write a host's folder."""
     entries = []
-    for path, (kind, text) in sorted(files.items(), key=lambda item: ORDER.index(item[1][0])):
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        entry: dict[str, Any] = {"path": path, "kind": kind, "mode": "0644", "sha256": _sha256(text)}
-        if kind in FOLDERS:
+    for path, text in files.items():
+        file = put(folder / path, text.encode())
+        entry = entry_of(path, text.encode())
+        if path.startswith("libvirt/"):
             entry["defines"] = {"name": file.stem, "uuid": _uuid(file.stem)}
-        if kind in ("network", "domain"):
+        if entry["kind"] in ("network", "domain"):
             entry["defines"]["autostart"] = file.stem != "web"
         entries.append(entry)
-    manifest = {"generator": "kvmgen", "format": 1, "site": "test", "host": HOST, "platform": "el9"}
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "order": ORDER, "files": entries}))
+    put(folder / "manifest.json", json.dumps(manifest_of(entries)).encode())
     return folder
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def look(root: Path, libvirt: Path) -> dict[str, object]:
@@ -125,7 +114,9 @@ def _definition(file: Path) -> str:
 
 def _ordered(element: Element) -> Element:
     is_default = [child.tag == "link" and child.get("state") == "up" for child in element]
-    children = sorted((_ordered(child) for child, is_so in zip(element, is_default, strict=True) if not is_so), key=text_of)
+    children = sorted(
+        (_ordered(child) for child, is_so in zip(element, is_default, strict=True) if not is_so), key=text_of
+    )
     copy = Element(element.tag, element.attrib)
     copy.text = element.text
     copy.extend(children)
@@ -134,9 +125,12 @@ def _ordered(element: Element) -> Element:
 
 def remembered(root: Path) -> dict[str, object]:
     """What the applier remembers, but when it did what."""
-    folder, found = root / REMEMBERED, {}
+    folder = root / REMEMBERED
+    found: dict[str, object] = {}
     for file in _files(folder):
         if file.name != "lock":
             data = json.loads(file.read_text())
-            found[str(file.relative_to(folder))] = {key: data[key] for key in data if key not in ("time", "unconfirmed")}
+            found[str(file.relative_to(folder))] = {
+                key: data[key] for key in data if key not in ("time", "unconfirmed")
+            }
     return found

@@ -27,7 +27,7 @@ SECTIONS = {
 """What net-update changes: the parent, and the box in it."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A command that fails; its text is what virsh prints."""
 
 
@@ -44,7 +44,7 @@ class Libvirt:
     def read(self, name: str, suffix: str = ".xml") -> Element:
         file = self.folder / (name + suffix)
         if not file.exists():
-            raise Refused(f"no {self.folder.name} with the name '{name}'")
+            raise RefusedError(f"no {self.folder.name} with the name '{name}'")
         return ElementTree.fromstring(file.read_text())
 
     def dump(self, name: str, *, live: bool) -> str:
@@ -61,7 +61,7 @@ class Libvirt:
         if name in self.names(".xml", ".live"):
             there = self.read(name, ".xml" if name in self.names(".xml") else ".live").findtext("uuid")
             if there != definition.findtext("uuid"):
-                raise Refused(f"{self.folder.name} '{name}' already exists with uuid {there}")
+                raise RefusedError(f"{self.folder.name} '{name}' already exists with uuid {there}")
         self.write(name, definition)
 
     def runs(self, name: str) -> bool:
@@ -72,7 +72,7 @@ class Libvirt:
 
     def start(self, name: str) -> None:
         if self.runs(name):
-            raise Refused(f"'{name}' is already active")
+            raise RefusedError(f"'{name}' is already active")
         self.write(name, self.read(name), ".live")
 
     def stop(self, name: str) -> None:
@@ -142,7 +142,7 @@ class Virsh:
 
     def net_update(self, name: str, command: str, section: str, text: str) -> None:
         if not self.has("--live"):
-            raise Refused("only --live is scripted")
+            raise RefusedError("only --live is scripted")
         network = self.networks.read(name, ".live")
         parent, box = SECTIONS[section]
         index = max(int(self.options.get("--parent-index", "-1")), 0)
@@ -152,10 +152,10 @@ class Virsh:
         same = [child for child in holder if text_of(child) == text_of(element)]
         if command == "delete":
             if not same:
-                raise Refused(f"couldn't locate a matching {section} in network '{name}'")
+                raise RefusedError(f"couldn't locate a matching {section} in network '{name}'")
             holder.remove(same[0])
         elif same:
-            raise Refused(f"there is an existing {section} in network '{name}'")
+            raise RefusedError(f"there is an existing {section} in network '{name}'")
         else:
             holder.append(element)
         self.networks.write(name, network, ".live")
@@ -174,7 +174,7 @@ class Virsh:
     def nwfilter_undefine(self, name: str) -> None:
         running = [self.domains.read(guest, ".live") for guest in self.domains.names(".live")]
         if any(reference.get("filter") == name for guest in running for reference in guest.iter("filterref")):
-            raise Refused("nwfilter is in use")
+            raise RefusedError("nwfilter is in use")
         self.filters.undefine(name)
 
     # -- domains ---------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Virsh:
                 devices[index] = wanted
                 self.domains.write(name, guest, ".live")
                 return
-        raise Refused("no device found")
+        raise RefusedError("no device found")
 
     # -- and all ---------------------------------------------------------------------------------------------------
 
@@ -274,9 +274,9 @@ def main(arguments: list[str]) -> int:
     command = getattr(call, words[0].replace("-", "_"), None)
     try:
         if command is None:
-            raise Refused(f"unknown command: '{words[0]}'")
+            raise RefusedError(f"unknown command: '{words[0]}'")
         said = command(*words[1:])
-    except Refused as refused:
+    except RefusedError as refused:
         os.write(2, f"error: {refused}\n".encode())
         return 1
     os.write(1, (said or "").encode())
