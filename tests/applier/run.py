@@ -173,12 +173,10 @@ def _make_testable(folder: Path) -> None:
 
 def _pinned(domain_xml: str) -> str:
     """The domain with the machine's version: an alias would be no version that libvirt keeps."""
-    return domain_xml.replace('machine="pc"', f'machine="{_machine()}"')
+    return re.sub('machine="(pc|q35)"', lambda found: f'machine="{_machines()[found[1]]}"', domain_xml)
 
 
 @cache
-def _machine() -> str:
+def _machines() -> dict[str, str]:
     printed = run([EMULATOR, "-machine", "help"], check=True, capture_output=True, text=True, timeout=30).stdout
-    found = re.search(r"^pc .*\(alias of (\S+)\)", printed, re.MULTILINE)
-    assert found is not None
-    return found[1]
+    return dict(re.findall(r"^(pc|q35) .*\(alias of (\S+)\)", printed, re.MULTILINE))
