@@ -1141,9 +1141,7 @@ class DomainItem(LibvirtItem):
     def refusal(self, snapshot):
         """Beside the UUID: a disk that was moved to another image, by a snapshot for example."""
         if snapshot is not None and self.baseline is not None:
-            there, before, wanted = (
-                _images(text) for text in (snapshot["xml"], self.baseline["there"], self.content)
-            )
+            there, before, wanted = (_images(text) for text in (snapshot["xml"], self.baseline["there"], self.content))
             for disk, image in sorted(there.items()):
                 if disk in before and image not in (before[disk], wanted.get(disk)):
                     return (
@@ -2621,7 +2619,7 @@ class Command:
         """What isn't in effect yet of changes that were made."""
         lines = [line for change in changes if change.verb != "remove" for line in change.item.pending()]
         lines += [change.waits for change in changes if change.waits]
-        return lines + [*waiting_links(self.host, self.store.state), *waiting(self.host, state["files"])]
+        return [*lines, *waiting_links(self.host, self.store.state), *waiting(self.host, state["files"])]
 
     def confirm(self):
         """Keep what the last apply did."""
