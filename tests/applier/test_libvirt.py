@@ -159,6 +159,7 @@ def test_a_running_guest_moves_to_a_network_that_comes_with_it(host: Managed) ->
 
 def test_what_running_guests_need_is_removed_when_they_have_stopped(host: Managed) -> None:
     host.start(ROUTED)
+    generation = str(host.status(0)["generation"])
     before, taps = host.dumps(), host.taps()
     for name in ("guests/es-routed01.yaml", "networks/es-routed.yaml", "networks/es-nat.yaml"):
         host.drop(name)
@@ -178,7 +179,7 @@ def test_what_running_guests_need_is_removed_when_they_have_stopped(host: Manage
     host.apply(folder)
     assert {ROUTED, "routed"} & {key.split()[-1] for key in host.dumps()} == set()
     assert host.status(0)["pending"] == []
-    host.run(0, "rollback", "1")
+    host.run(0, "rollback", generation)
     assert host.dumps() == {key: text for key, text in before.items() if key != f"live domain {ROUTED}"}
 
 
@@ -264,6 +265,7 @@ def nat_ports(host: Managed) -> str | None:
 
 def test_a_network_is_restarted_by_name_and_its_guests_are_plugged_in_again(host: Managed) -> None:
     host.start(NAT)
+    generation = str(host.status(0)["generation"])
     taps, before = host.taps(), host.dumps()
     host.edit("networks/default.yaml", "ports: 1024-65535", "ports: 2048-65535")
     folder = host.built()
@@ -277,7 +279,7 @@ def test_a_network_is_restarted_by_name_and_its_guests_are_plugged_in_again(host
     assert nat_ports(host) == "2048"
     assert host.taps() == taps
     assert host.status(0)["pending"] == []
-    host.run(0, "rollback", "1")
+    host.run(0, "rollback", generation)
     assert nat_ports(host) == "2048", "a rollback doesn't restart it"
     assert {key: text for key, text in host.dumps().items() if key != "live network default"} == {
         key: text for key, text in before.items() if key != "live network default"

@@ -130,6 +130,7 @@ def _txt(txt: DnsTxt) -> Element:
 
 
 def _srv(srv: DnsSrv) -> Element:
+    """A service record; a priority or weight of 0 is the default, and libvirt doesn't write it back."""
     return el(
         "srv",
         {
@@ -138,8 +139,8 @@ def _srv(srv: DnsSrv) -> Element:
             "domain": srv.domain,
             "target": srv.target,
             "port": srv.port,
-            "priority": srv.priority,
-            "weight": srv.weight,
+            "priority": srv.priority or None,
+            "weight": srv.weight or None,
         },
     )
 

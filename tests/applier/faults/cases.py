@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,12 @@ CHANGING = (
     *("net-define", "net-undefine", "net-start", "net-destroy", "net-autostart", "net-update"),
 )
 """The commands of virsh that change something."""
+
+LASTING = (*ERRORS, "fail", "hang", "signal")
+"""What may also go wrong ever after: a full disk, a broken one, a libvirt that is gone or hangs."""
+
+OF_RECOVERIES = {("kill", False), ("EIO", False), ("ENOSPC", True), ("fail", False), ("fail", True)}
+"""What is tried as a second fault, in the run after a kill: kinds, and whether they last."""
 
 Look = dict[str, object]
 
@@ -63,7 +69,7 @@ class Machine:
         return done
 
     def virsh(self, *words: str) -> None:
-        assert virsh.main(["--connect", f"{virsh.SCHEME}{self.libvirt}", *words]) == 0
+        assert virsh.main(["--connect", f"{virsh.SCHEME}{self.libvirt}", *words], "")[0] == 0
 
     def look(self) -> Look:
         return look(self.root, self.libvirt)
@@ -106,17 +112,20 @@ class Way:
     def faults(self) -> Iterator[Fault]:
         """Every fault of every step."""
         for number, step in enumerate(self.steps, 1):
-            for kind in (*DEADLY, "signal", *kinds_of(step)):
-                yield Fault(kind, number)
-                if kind in ERRORS or kind in ("fail", "hang", "signal"):
-                    yield Fault(kind, number, lasts=True)
+            for fault in faults_of(step, number):
+                if not self.name.startswith("recovery") or (fault.kind, fault.lasts) in OF_RECOVERIES:
+                    yield fault
 
 
-def kinds_of(step: Step) -> tuple[str, ...]:
-    """What can go wrong with a step, besides an end of the applier. A question can't fail after it was done."""
-    if not step.is_command:
-        return tuple(ERRORS)
-    return COMMAND_FAULTS if step.what.split()[0] in CHANGING else ("fail", "hang", "lie")
+def faults_of(step: Step, number: int) -> Iterator[Fault]:
+    """What can go wrong with a step. Nothing is lost by a power cut at a question, and it can't fail after it."""
+    is_question = step.is_command and step.what.split()[0] not in CHANGING
+    kinds = COMMAND_FAULTS if step.is_command else tuple(ERRORS)
+    for kind in (*DEADLY, "signal", *kinds):
+        if not (is_question and kind in ("power", "fails after", "hangs after")):
+            yield Fault(kind, number)
+        if kind in LASTING and not (is_question and kind == "signal"):
+            yield Fault(kind, number, lasts=True)
 
 
 class Ways:
@@ -208,7 +217,7 @@ def judge(way: Way, fault: Fault, folder: Path) -> None:
         story += [f"the next run ended with {after.code}", after.said]
         _judge_next(way, machine, after)
         _judge_memory(machine)
-        if way.name == "apply":
+        if way.name == "apply" and (fault.lasts or fault.kind in DEADLY):
             machine.expect(*way.words)
             _hold(machine.look() == way.new, "applying again doesn't make it the new one")
     except TornError as torn:
@@ -266,39 +275,32 @@ def _difference(host: Look, wanted: Look) -> str:
     return "".join(f"\n  {name}: {host.get(name)!r}, not {wanted.get(name)!r}" for name in names)
 
 
-def tried(
-    ways: tuple[Way, ...], chosen: Callable[[list[tuple[Way, Fault]]], list[tuple[Way, Fault]]], folder: Path
-) -> tuple[int, list[str]]:
-    """Try faults in as many processes as there are processors; how many they were, and what was wrong."""
-    cases = chosen([(way, fault) for way in ways for fault in way.faults()])
-    workers = [
-        _start(cases[number :: os.cpu_count() or 1], folder / f"worker{number}")
-        for number in range(os.cpu_count() or 1)
-    ]
-    wrong: list[str] = []
-    for child, report in workers:
-        status = os.waitpid(child, 0)[1]
-        wrong += json.loads(report.read_text()) if status == 0 else [f"a worker ended with {status}"]
-    return len(cases), wrong
+def tried(cases: list[tuple[Way, Fault]], folder: Path) -> int:
+    """Try faults in as many processes as there are processors, and print those that tore the host; how many did."""
+    workers = os.cpu_count() or 1
+    children = [_start(cases[number::workers], folder / f"worker{number}") for number in range(workers)]
+    for child, _ in children:
+        assert os.waitpid(child, 0)[1] == 0, "a worker failed"
+    return sum(int(report.read_text()) for _, report in children)
 
 
 def _start(cases: list[tuple[Way, Fault]], folder: Path) -> tuple[int, Path]:
     folder.mkdir()
-    report = folder / "report.json"
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            report.write_text(json.dumps(list(_wrong(cases, folder))))
+            (folder / "torn").write_text(str(sum(_tears(way, fault, folder / "machine") for way, fault in cases)))
             code = 0
         finally:
             os._exit(code)
-    return child, report
+    return child, folder / "torn"
 
 
-def _wrong(cases: list[tuple[Way, Fault]], folder: Path) -> Iterator[str]:
-    for way, fault in cases:
-        try:
-            judge(way, fault, folder / "machine")
-        except TornError as torn:
-            yield str(torn)
+def _tears(way: Way, fault: Fault, folder: Path) -> bool:
+    try:
+        judge(way, fault, folder)
+    except TornError as torn:
+        print(torn, end="\n=====\n", flush=True)
+        return True
+    return False

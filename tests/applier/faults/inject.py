@@ -1,20 +1,18 @@
 """Run the applier in a child of this process, count what it does to the host, and break one step of that.
 
 A step is a call of the system that changes something below the root, or a command of virsh. The applier itself knows
-nothing of this: the functions that it calls are wrapped in the child, and virsh is run there without a new interpreter.
+nothing of this: the functions that it calls are wrapped in the child, and the scripted virsh answers there.
 """
 
 from __future__ import annotations
 
 import errno
-import inspect
 import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,7 +173,7 @@ class Breaker:
                 return super().write(data)
 
         os.fdopen = lambda descriptor, mode="r", *_, **__: io.BufferedWriter(Stream(descriptor, mode))  # type: ignore[assignment]
-        subprocess.Popen = _popen(self)  # type: ignore[misc, assignment]
+        subprocess.Popen = _popen(self)  # type: ignore[assignment, misc]
 
     def _wrapped(self, name: str, call: Wrapped, path_of: Callable[..., str]) -> Wrapped:
         def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -216,49 +214,46 @@ def _path_of(descriptor: int | str) -> str:
     return os.readlink(f"/proc/self/fd/{descriptor}") if isinstance(descriptor, int) else os.path.abspath(descriptor)
 
 
-def _popen(breaker: Breaker) -> type[subprocess.Popen[bytes]]:
-    """A Popen that runs the scripted virsh in a fork, without another interpreter's start."""
-    names = list(inspect.signature(subprocess.Popen._execute_child).parameters)  # type: ignore[attr-defined]
+class Answer:
+    """A command of virsh that the breaker answers, as much of a process as the applier looks at."""
 
-    class Forked(subprocess.Popen):  # type: ignore[type-arg]
-        def _execute_child(self, *values: Any) -> None:
-            given = dict(zip(names[1:], values, strict=True))
-            words = [os.fsdecode(word) for word in given["args"]][1:]
-            if os.fsdecode(given["args"][0]) != "virsh":
-                super()._execute_child(*values)  # type: ignore[misc]
-                return
-            fault = breaker.next_step("virsh", " ".join(word for word in words[3:] if "\n" not in word))
-            pipes = [given[name] for name in ("p2cread", "c2pwrite", "errwrite")]
-            self.pid = os.fork()
-            if self.pid == 0:
-                _virsh(words, fault, pipes)
-            self._child_created = True
-            for pipe in pipes:
-                os.close(pipe)
+    def __init__(self, words: list[str], fault: str | None) -> None:
+        self.words = words
+        self.fault = fault
+        self.returncode = 0
 
-    return Forked
+    def communicate(self, given: bytes = b"", _timeout: float | None = None) -> tuple[bytes, bytes]:
+        out = err = ""
+        if self.fault not in ("fail", "lie"):
+            self.returncode, out, err = virsh.main(self.words, given.decode())
+        if self.fault in ("fail", "fails after"):
+            self.returncode, out, err = 1, "", "error: cannot recv data: Connection reset by peer\n"
+        return out.encode(), err.encode()
 
 
-def _virsh(words: list[str], fault: str | None, pipes: list[int]) -> NoReturn:
-    code = 71
-    try:
-        os.setsid()
-        for number, pipe in enumerate(pipes):
-            os.dup2(pipe, number)
-        os.closerange(3, 256)
-        code = _broken(fault) if fault in ("hang", "fail", "lie") else virsh.main(words)
-        if fault in ("hangs after", "fails after"):
-            code = _broken(fault)
-    except BaseException as error:
-        os.write(2, f"the scripted virsh: {error!r}\n".encode())
-    finally:
-        os._exit(code)
+class Hanging(subprocess.Popen[bytes]):
+    """A command of virsh that gives no answer, before or after it did what it should."""
+
+    def __init__(self, words: list[str], fault: str, **options: Any) -> None:
+        super().__init__(("sleep", "60"), **options)
+        self.words = words if fault == "hangs after" else None
+
+    def communicate(self, given: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        words, self.words = self.words, None
+        if words and given is not None:
+            virsh.main(words, given.decode())
+        return super().communicate(None, timeout)
 
 
-def _broken(fault: str) -> int:
-    if fault.startswith("hang"):
-        time.sleep(60)
-    if fault.startswith("fail"):
-        os.write(2, b"error: cannot recv data: Connection reset by peer\n")
-        return 1
-    return 0
+def _popen(breaker: Breaker) -> Callable[..., Any]:
+    """A Popen that answers for virsh."""
+    real = subprocess.Popen
+
+    def popen(argv: list[bytes], **options: Any) -> Any:
+        program, *words = (os.fsdecode(word) for word in argv)
+        if program != "virsh":
+            return real(argv, **options)
+        fault = breaker.next_step("virsh", " ".join(word for word in words[3:] if "\n" not in word))
+        return Hanging(words, fault, **options) if fault and fault.startswith("hang") else Answer(words, fault)
+
+    return popen

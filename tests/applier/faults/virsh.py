@@ -7,9 +7,8 @@ does all of its work or none.
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -96,9 +95,9 @@ class Libvirt:
 class Virsh:
     """One call: the command's words, its options, and what stands on its standard input."""
 
-    def __init__(self, folder: Path, options: dict[str, str], stdin: Callable[[], str]) -> None:
+    def __init__(self, folder: Path, options: dict[str, str], given: str) -> None:
         self.options = options
-        self.stdin = stdin
+        self.given = given
         self.networks = Libvirt(folder, "network")
         self.filters = Libvirt(folder, "nwfilter")
         self.domains = Libvirt(folder, "domain")
@@ -116,7 +115,7 @@ class Virsh:
         return self.networks.dump(name, live=not self.has("--inactive"))
 
     def net_define(self, _file: str) -> None:
-        self.networks.define(self.stdin())
+        self.networks.define(self.given)
 
     def net_undefine(self, name: str) -> None:
         self.networks.undefine(name)
@@ -169,7 +168,7 @@ class Virsh:
         return self.filters.dump(name, live=False)
 
     def nwfilter_define(self, _file: str) -> None:
-        self.filters.define(self.stdin())
+        self.filters.define(self.given)
 
     def nwfilter_undefine(self, name: str) -> None:
         running = [self.domains.read(guest, ".live") for guest in self.domains.names(".live")]
@@ -186,7 +185,7 @@ class Virsh:
         return self.domains.dump(name, live=not self.has("--inactive"))
 
     def define(self, _file: str) -> None:
-        self.domains.define(self.stdin())
+        self.domains.define(self.given)
 
     def undefine(self, name: str) -> None:
         self.domains.undefine(name)
@@ -208,7 +207,7 @@ class Virsh:
         return _rows(rows)
 
     def update_device(self, name: str, _file: str) -> None:
-        guest, wanted = self.domains.read(name, ".live"), ElementTree.fromstring(self.stdin())
+        guest, wanted = self.domains.read(name, ".live"), ElementTree.fromstring(self.given)
         devices = _inside(guest, "devices")
         for index, interface in enumerate(devices):
             if interface.tag == "interface" and _mac(interface) == _mac(wanted):
@@ -255,12 +254,8 @@ def _rows(rows: dict[str, str]) -> str:
     return _lines([f"{key + ':':15} {value}" for key, value in rows.items()])
 
 
-def _stdin() -> str:
-    return b"".join(iter(lambda: os.read(0, 65536), b"")).decode()
-
-
-def main(arguments: list[str]) -> int:
-    """Run one command of virsh; its exit code."""
+def main(arguments: list[str], given: str) -> tuple[int, str, str]:
+    """Run one command of virsh with a text on its standard input; its exit code, and what it prints."""
     words, options = [], {}
     left = iter(arguments)
     for word in left:
@@ -270,18 +265,18 @@ def main(arguments: list[str]) -> int:
             options[word] = ""
         else:
             words.append(word)
-    call = Virsh(Path(options["--connect"].removeprefix(SCHEME)), options, _stdin)
+    call = Virsh(Path(options["--connect"].removeprefix(SCHEME)), options, given)
     command = getattr(call, words[0].replace("-", "_"), None)
     try:
         if command is None:
             raise RefusedError(f"unknown command: '{words[0]}'")
-        said = command(*words[1:])
+        return 0, command(*words[1:]) or "", ""
     except RefusedError as refused:
-        os.write(2, f"error: {refused}\n".encode())
-        return 1
-    os.write(1, (said or "").encode())
-    return 0
+        return 1, "", f"error: {refused}\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code, out, err = main(sys.argv[1:], "" if sys.stdin.isatty() else sys.stdin.read())
+    sys.stdout.write(out)
+    sys.stderr.write(err)
+    sys.exit(code)
