@@ -984,6 +984,8 @@ class NetworkItem(LibvirtItem):
         if guests:
             return "the network %s carries the running guests %s: it goes once they have left it" % (self.name, guests)
         self.host.virsh("net-destroy", self.name)
+        if self._info("Active"):
+            raise Problem("the network %s still runs: see libvirt's log for why it doesn't end" % self.name)
         return None
 
     def remove(self):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -49,9 +50,20 @@ def test_a_fault_of_every_kind_leaves_the_old_host_or_the_new() -> None:
     assert int(found[1]) >= 17, "every kind, once and for good"
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals as they are in a session: whoever runs these tests may have them ignored, and children inherit that."""
+    ignored = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGTERM)}
+    ignored[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in ignored.items():
+        signal.signal(number, handler)
+
+
 # -- signals -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("signals", ["TERM", "HUP", "INT", "TERM HUP INT TERM"])
 def test_a_signal_rolls_back_and_others_do_not_stop_that(image: Image, signals: str) -> None:
     told = image.apply("--check-command", f"for signal in {signals}; do kill -$signal $PPID; done", code=4)
