@@ -278,10 +278,11 @@ def _judge_next(way: Way, machine: Machine, after: Run) -> None:
 
 
 def _judge_memory(machine: Machine) -> None:
-    """Nothing is left on its way: no journal, no record of what isn't, no half a file."""
+    """Every generation has its record, and nothing is left on its way: no journal, no half a file."""
     found = remembered(machine.root)
-    names = {"state.json", *(f"generations/{number}.json" for number in range(1, machine.generation + 1))}
-    _hold(set(found) <= names, f"left behind: {sorted(set(found) - names)}")
+    names = {f"generations/{number}.json" for number in range(1, machine.generation + 1)}
+    odd = sorted((set(found) - {"state.json"}) ^ names)
+    _hold(not odd, f"left behind, or lost: {odd}")
 
 
 def _hold(is_so: bool, words: str) -> None:

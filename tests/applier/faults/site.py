@@ -129,7 +129,7 @@ def remembered(root: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for file in _files(folder):
         if file.name != "lock":
-            data = json.loads(file.read_text())
+            data = json.loads(file.read_text()) if file.suffix == ".json" else {}
             found[str(file.relative_to(folder))] = {
                 key: data[key] for key in data if key not in ("time", "unconfirmed")
             }

@@ -47,7 +47,7 @@ def test_a_fault_of_every_kind_leaves_the_old_host_or_the_new() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) faults tried, 0 tore the host", done.stdout)
     assert found is not None
-    assert int(found[1]) >= 17, "every kind, once and for good"
+    assert int(found[1]) > 80, "every kind, once and for good"
 
 
 @pytest.fixture
