@@ -19,7 +19,6 @@ from kvmgen.value import record
 IPV4, IPV6 = "ipv4", "ipv6"
 EVERYTHING = "everything"
 DEFAULT_PRIORITY = 500
-LAST = 1000
 DROPS = frozenset(("drop", "reject"))
 PASSES = frozenset(("accept", "return"))
 PORTS = ("srcportstart", "srcportend", "dstportstart", "dstportend")

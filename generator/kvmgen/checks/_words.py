@@ -105,11 +105,6 @@ class Words:
         return self.target in _ENDS and not self.get("-g") and not self.conditions
 
     @property
-    def sees_bridged_frames(self) -> bool:
-        """Whether the rule is about frames between the ports of a bridge."""
-        return bool(self.bridge) or any(option.name.startswith("--physdev-") for option in self.options)
-
-    @property
     def bridge(self) -> str:
         """The interface that packets both come in and go out by, or nothing."""
         came_in = self.value("-i")

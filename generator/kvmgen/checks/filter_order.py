@@ -121,11 +121,6 @@ class _About:
     negated: bool = False
     conditions: frozenset[tuple[str, str]] = frozenset()
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it is every packet of its kind."""
-        return not self.conditions
-
     def and_wider(self) -> tuple[_About, ...]:
         """What certainly contains it: itself, every packet of its kind, every packet."""
         return self, _About(self.kind), _About(EVERYTHING)
