@@ -13,6 +13,7 @@ kills this program, the snapshots are restored, at once or when it is started ne
 import argparse
 import base64
 import contextlib
+import ctypes
 import difflib
 import errno
 import fcntl
@@ -81,6 +82,13 @@ class Stuck(Problem):
 
 # -- the host ----------------------------------------------------------------------------------------------------------
 
+_LIBC = ctypes.CDLL(None)
+
+
+def _end_with_parent():
+    """Have a program be killed when this one is: an orphan could change things after the next run has looked."""
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
 
 class Host:
     """The machine, or an image below ``root``; libvirt at ``connect``."""
@@ -122,6 +130,7 @@ class Host:
                 stderr=subprocess.PIPE,
                 env=environment,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 this program has one thread
             )
         except OSError as error:
             raise Problem("%s can't be run: %s" % (argv[0], error.strerror))
@@ -1175,14 +1184,22 @@ class DomainItem(LibvirtItem):
             self._follow(ElementTree.fromstring(live))
 
     def users(self):
-        """The guest itself."""
-        return [self.name] if self.name in self._names() and self._runs() else []
+        """The guest itself, while it runs or has more to it than its definition."""
+        return [self.name] if self.name in self._names() and self._holds() else []
+
+    def _holds(self):
+        """What keeps the definition; libvirt doesn't undefine a guest that has a saved state or snapshots."""
+        if self._runs():
+            return "the guest %s runs: its definition goes once it has been shut down" % self.name
+        if self._info("Managed save") == "yes":
+            return "the guest %s has a saved state: `virsh managedsave-remove` drops that" % self.name
+        if self.host.virsh("snapshot-list", self.name, "--name")[1].strip():
+            return "the guest %s has snapshots: `virsh snapshot-delete --metadata` forgets them" % self.name
+        return None
 
     def remove(self):
         """Undefine it, unless it runs; disks and NVRAM stay."""
-        if self.users():
-            return "the guest %s runs: its definition goes once it has been shut down" % self.name
-        return super().remove()
+        return (self._holds() if self.name in self._names() else None) or super().remove()
 
     def _set_autostart(self, wanted):
         if wanted is not None and self._starts_by_itself() != wanted:
@@ -2464,14 +2481,17 @@ def way_back(store, generation, unseen=False):
 
 
 def health(host, check_gateway, check_command):
-    """A function that raises a problem where the host isn't well."""
+    """A function that raises a problem where the host isn't well, or has no default gateway where it has one now."""
+    before = _gateways(host) if check_gateway else {}
 
     def healthy():
-        if check_gateway:
-            gateway = _gateway(host)
-            if gateway is None:
-                raise Problem("there is no default gateway any more")
-            if host.run(("ping", "-c", "3", "-i", "0.3", "-W", "2", gateway), check=False)[0]:
+        now = _gateways(host) if check_gateway else {}
+        lost = sorted(set(before) - set(now))
+        if lost or (check_gateway and not now):
+            raise Problem("there is no default gateway" + "".join(" for IPv%s any more" % family for family in lost))
+        for gateway in now.values():
+            ping = "ping6" if ":" in gateway and host.has("ping6") else "ping"  # el7's ping knows IPv4 only
+            if host.run((ping, "-c", "3", "-i", "0.3", "-W", "2", gateway), check=False)[0]:
                 raise Problem("the gateway %s doesn't answer any more" % gateway)
         if check_command:
             host.run(("sh", "-c", check_command))
@@ -2479,9 +2499,16 @@ def health(host, check_gateway, check_command):
     return healthy
 
 
-def _gateway(host):
-    words = host.run(("ip", "-o", "route", "show", "default"), check=False)[1].split()
-    return words[words.index("via") + 1] if "via" in words else None
+def _gateways(host):
+    """The default gateways by IP version."""
+    found = {}
+    for family in "46":
+        words = host.run(("ip", "-o", "-" + family, "route", "show", "default"), check=False)[1].split()
+        if "via" in words:
+            gateway = words[words.index("via") + 1]
+            link = words[words.index("dev") + 1]
+            found[family] = "%s%%%s" % (gateway, link) if gateway.startswith("fe80:") else gateway
+    return found
 
 
 # -- signatures --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.applier.folder import APPLIER, FILES, HOST, IFCFG, SYSCTL, Image, put
+from tests.applier.folder import APPLIER, FILES, HOST, IFCFG, SYSCTL, Image, applier_module, put
 from tests.lab.host import LabHost
 
 LONG = "600"
@@ -203,6 +203,53 @@ def test_a_gateway_that_does_not_answer_is_rolled_back(image: Armed, lab_host: L
     image.offer({SYSCTL: FILES[SYSCTL]})
     assert "the gateway 192.0.2.1 doesn't answer" in apply(4)
     assert image.has_all()
+    lab_host.ip_batch(["address add 192.0.2.1/24 dev v1", "address add 2001:db8::1/64 dev v1 nodad"], netns="gw")
+    lab_host.ip_batch(["address add 2001:db8::2/64 dev v0 nodad", "route add ::/0 via 2001:db8::1"])
+    apply(0)
+    lab_host.ip_batch(["address del 2001:db8::1/64 dev v1"], netns="gw")
+    image.offer(FILES)
+    assert "the gateway 2001:db8::1 doesn't answer" in apply(4)
+
+
+def test_a_default_route_that_is_lost_is_noticed() -> None:
+    applier = applier_module()
+    routes = {"-4": "default via 192.0.2.1 dev br0", "-6": "default via fe80::1 dev br0 proto ra"}
+    asked = []
+
+    class Machine:
+        def has(self, program: str) -> bool:
+            return program == "ping"
+
+        def run(self, argv: tuple[str, ...], check: bool) -> tuple[int, str]:
+            assert not check
+            asked.append(argv[-1])
+            return 0, routes.get(argv[2], "")
+
+    healthy = applier.health(Machine(), True, None)
+    healthy()
+    assert asked[-2:] == ["192.0.2.1", "fe80::1%br0"]
+    del routes["-6"]
+    with pytest.raises(applier.Problem, match="no default gateway for IPv6 any more"):
+        healthy()
+
+
+def test_no_program_outlives_a_run_that_was_killed(image: Armed) -> None:
+    check = f"exec sleep {LONG} {LONG}"
+    process = subprocess.Popen(image.command("apply", str(image.folder), "--check-command", check))
+
+    def sleeping() -> list[Path]:
+        return [place for place in Path("/proc").glob("[0-9]*") if _words(place) == ["sleep", LONG, LONG]]
+
+    eventually(sleeping)
+    process.kill()
+    process.wait()
+    eventually(lambda: not sleeping())
+
+
+def _words(process: Path) -> list[str]:
+    with contextlib.suppress(OSError):
+        return (process / "cmdline").read_text().split("\0")[:-1]
+    return []
 
 
 # -- systemd -----------------------------------------------------------------------------------------------------------

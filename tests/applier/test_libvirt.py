@@ -13,6 +13,7 @@ import pytest
 from tests.applier.folder import applier_module
 from tests.applier.run import HOST, Managed
 from tests.lab import frames
+from tests.lab.domain import START_TIMEOUT
 from tests.lab.guest import LabGuest
 from tests.lab.host import LabHost
 from tests.lab.probe import Wire
@@ -175,7 +176,9 @@ def test_what_running_guests_need_is_removed_when_they_have_stopped(host: Manage
     assert set(before) - set(host.dumps()) == {"network nat11", "live network nat11"}
     assert len(host.status(3)["pending"]) == 2
     assert "Nothing to do" in host.apply(folder)
-    host.lab.virsh("destroy", ROUTED)
+    host.lab.virsh("managedsave", ROUTED, "--paused", timeout=START_TIMEOUT)
+    assert "has a saved state" in host.apply(folder)
+    host.lab.virsh("managedsave-remove", ROUTED)
     host.apply(folder)
     assert {ROUTED, "routed"} & {key.split()[-1] for key in host.dumps()} == set()
     assert host.status(0)["pending"] == []
@@ -220,6 +223,17 @@ def test_a_disk_that_a_snapshot_moved_is_not_put_back() -> None:
     assert "blockcommit" in item.refusal({"xml": domain.format("/a.snapshot")})
     item.content = domain.format("/a.snapshot")
     assert item.refusal({"xml": domain.format("/a.snapshot")}) is None
+
+
+def test_a_guest_with_snapshots_keeps_its_definition() -> None:
+    class Virsh:
+        def virsh(self, *words: str) -> tuple[int, str]:
+            answers = {"list": "web\n", "dominfo": "State: shut off\nManaged save: no\n", "snapshot-list": "one\n\n"}
+            return 0, answers[words[0]]
+
+    item = applier_module().DomainItem(Virsh(), {"defines": {"name": "web", "uuid": "u"}}, b"")
+    assert item.users() == ["web"]
+    assert "has snapshots" in item.remove()
 
 
 def test_the_same_name_under_another_uuid_is_refused_until_the_inventory_says_it(host: Managed) -> None:
