@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -54,12 +54,12 @@ echo '{END}'
 
 def run_in_machine(main: str, files: Mapping[str, str]) -> str:
     """Boot, run a bash script with these files (path -> text) beside it, and return what it printed."""
-    kernel, modules = _kernel()
+    kernel, modules = debian_kernel(MODULES)
     packed = {"init": INIT.encode(), "main": main.encode(), **{path: text.encode() for path, text in files.items()}}
     packed |= {f"modules/{number:02}-{file.name}": file.read_bytes() for number, file in enumerate(modules)}
-    packed |= dict(_programs())
+    packed |= dict(packed_programs(PROGRAMS))
     with NamedTemporaryFile(suffix=".cpio") as image:
-        image.write(_cpio(packed))
+        image.write(cpio(packed))
         image.flush()
         printed = _boot(kernel, Path(image.name))
     found = re.search(rf"^{BEGIN}\n(.*)^exit (\d+)\n{END}$", printed, re.DOTALL | re.MULTILINE)
@@ -70,19 +70,20 @@ def run_in_machine(main: str, files: Mapping[str, str]) -> str:
     return found[1]
 
 
-def _kernel() -> tuple[Path, list[Path]]:
+def debian_kernel(names: Iterable[str]) -> tuple[Path, list[Path]]:
+    """Debian's kernel, and the files of some of its modules."""
     done = subprocess.run([FETCH], capture_output=True, text=True, check=False, timeout=120)
     if done.returncode != 0:
         raise LabError(f"Debian's kernel can't be had: {done.stderr}")
     folder = Path(done.stdout.strip())
     (image,) = folder.glob("boot/vmlinuz-*")
     (root,) = folder.glob("lib/modules/*/kernel")
-    return image, [root / f"{module}.ko" for module in MODULES]
+    return image, [root / f"{name}.ko" for name in names]
 
 
-def _programs() -> Iterator[tuple[str, bytes]]:
+def packed_programs(names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The programs and the shared libraries that they need, each under its own path."""
-    for name in PROGRAMS:
+    for name in names:
         found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
         if found is None:
             raise LabError(f"the machine needs {name}, which isn't installed")
@@ -110,7 +111,8 @@ def _boot(kernel: Path, image: Path) -> str:
 # -- the initial RAM file system: cpio's "newc" format, as the kernel's initramfs documentation has it -----------------
 
 
-def _cpio(files: Mapping[str, bytes]) -> bytes:
+def cpio(files: Mapping[str, bytes]) -> bytes:
+    """An archive of files, all of them programs, with the folders that a kernel wants beside them."""
     folders = {str(parent) for path in files for parent in Path(path).parents} - {"."}
     entries = [_entry(path, stat.S_IFDIR | 0o755, b"") for path in sorted(folders | {"proc", "sys", "dev", "etc"})]
     entries.append(_entry("dev/console", stat.S_IFCHR | 0o600, b"", device=(5, 1)))

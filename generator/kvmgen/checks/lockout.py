@@ -25,7 +25,7 @@ def locked_out(site: Site) -> Iterator[Diagnostic]:
     Bad::
 
         # hosts/kvm01.yaml
-        policies: {INPUT: DROP}
+        chain-policies: {INPUT: DROP}
         direct:
           - {family: both, chain: INPUT, rule: "-m state --state ESTABLISHED,RELATED -j ACCEPT"}
           - {family: both, chain: INPUT, rule: "-p tcp --dport 80 -j ACCEPT"}
@@ -33,7 +33,7 @@ def locked_out(site: Site) -> Iterator[Diagnostic]:
     Good::
 
         # hosts/kvm01.yaml
-        policies: {INPUT: DROP}
+        chain-policies: {INPUT: DROP}
         direct:
           - {family: both, chain: INPUT, rule: "-m state --state ESTABLISHED,RELATED -j ACCEPT"}
           - {family: both, chain: INPUT, rule: "-p tcp --dport 22 -j ACCEPT"}
@@ -41,7 +41,7 @@ def locked_out(site: Site) -> Iterator[Diagnostic]:
     Source: iptables(8), `--policy` (https://man7.org/linux/man-pages/man8/iptables.8.html).
     """
     for host in site.hosts.values():
-        if host.firewall is None or not (host.firewall.rules or host.firewall.policies):
+        if host.firewall is None or not (host.firewall.rules or host.firewall.chain_policies):
             continue
         shut = [(family, place) for family in _families(host) if (place := _shut(host, family))]
         if shut and len(shut) == len(_families(host)):
@@ -77,8 +77,8 @@ def _shut(host: Host, family: str) -> Origin | None:
         elif _may_let_in(read, host):
             return None
     firewall = host.firewall
-    closes = firewall is not None and (family, "INPUT", "DROP") in firewall.policies
-    return firewall.origin.at("policies", "INPUT") if firewall and closes else None
+    closes = firewall is not None and (family, "INPUT", "DROP") in firewall.chain_policies
+    return firewall.origin.at("chain-policies", "INPUT") if firewall and closes else None
 
 
 def _may_let_in(read: Words, host: Host) -> bool:

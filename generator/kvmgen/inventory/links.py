@@ -146,6 +146,7 @@ class _Lowering:
             forward_delay=link.get("forward-delay", default["forward-delay"]),
             segment=link.get("segment", f"{self.host}/{name}"),
             mac=optional_mac(link),
+            isolation=link.get("isolation"),
         )
 
 

@@ -65,13 +65,17 @@ class Vlan(Link):
 
 @value
 class Bridge(Link):
-    """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site."""
+    """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site.
+
+    ``isolation`` is ``guests`` where the guests on it don't reach each other.
+    """
 
     ports: tuple[str, ...]
     stp: bool
     forward_delay: int
     segment: str
     mac: Mac | None = None
+    isolation: str | None = None
 
 
 @value
@@ -109,6 +113,26 @@ class ZonePort:
 
 
 @value
+class RichRule:
+    """One of firewalld's rich rules: what a packet is like (``family`` is ``None`` for both), and what happens to it.
+
+    ``log`` is the prefix and the level of a line in the kernel's log, either of which may be empty.
+    """
+
+    origin: Origin
+    action: str  # accept, drop or reject
+    family: str | None = None  # ipv4 or ipv6
+    priority: int = 0
+    source: str | None = None
+    destination: str | None = None
+    service: str | None = None
+    port: ZonePort | None = None
+    protocol: str | None = None
+    icmp_type: str | None = None
+    log: tuple[str, str] | None = None
+
+
+@value
 class Zone:
     """A firewalld zone. ``target`` is ``default``, ``ACCEPT``, ``DROP`` or ``REJECT`` (firewalld's ``%%REJECT%%``)."""
 
@@ -122,7 +146,28 @@ class Zone:
     ports: tuple[ZonePort, ...] = ()
     masquerade: bool = False
     forward: bool = False
+    rules: tuple[RichRule, ...] = ()
 
+
+@value
+class Policy:
+    """A firewalld policy: what packets between zones may do. ``HOST`` is the machine, ``ANY`` every zone and it."""
+
+    name: str
+    origin: Origin
+    ingress_zones: tuple[str, ...]
+    egress_zones: tuple[str, ...]
+    target: str = "CONTINUE"
+    priority: int = -1
+    description: str | None = None
+    services: tuple[str, ...] = ()
+    ports: tuple[ZonePort, ...] = ()
+    masquerade: bool = False
+    rules: tuple[RichRule, ...] = ()
+
+
+BUILT_IN_POLICIES = frozenset(("allow-host-ipv6", "libvirt-routed-in", "libvirt-routed-out", "libvirt-to-host"))
+"""The policies that come with firewalld and libvirt."""
 
 BUILT_IN_ZONES = frozenset(
     (
@@ -145,16 +190,18 @@ BUILT_IN_ZONES = frozenset(
 
 @value
 class Firewall:
-    """A packet filter: direct chains and rules in the order they were written, zones sorted by name.
+    """A packet filter: direct chains and rules in the order they were written, zones and policies sorted by name.
 
-    ``policies`` are the built-in chains' default verdicts as (family, chain, verdict), for el6's iptables files only.
+    ``chain_policies`` are the built-in chains' default verdicts as (family, chain, verdict), for el6's iptables files
+    only.
     """
 
     origin: Origin
     zones: tuple[Zone, ...] = ()
+    policies: tuple[Policy, ...] = ()
     chains: tuple[DirectChain, ...] = ()
     rules: tuple[DirectRule, ...] = ()
-    policies: tuple[tuple[str, str, str], ...] = ()
+    chain_policies: tuple[tuple[str, str, str], ...] = ()
 
 
 @value

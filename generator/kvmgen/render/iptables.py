@@ -44,7 +44,7 @@ def _table(firewall: Firewall, family: str, table: str) -> str:
     """A table from its name to COMMIT; nothing for a table without chains, rules or policies of ours."""
     rules = [rule for rule in firewall.rules if (rule.family, rule.table) == (family, table)]
     own = [chain.chain for chain in firewall.chains if (chain.family, chain.table) == (family, table)]
-    verdicts = {chain: verdict for of, chain, verdict in firewall.policies if of == family and table == "filter"}
+    verdicts = {chain: verdict for of, chain, verdict in firewall.chain_policies if of == family and table == "filter"}
     if not (rules or own or verdicts):
         return ""
     built_in = _BUILT_IN[table]
