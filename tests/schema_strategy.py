@@ -75,10 +75,18 @@ class _Walk:
 
     def _of_type(self, kind: str, file: str, words: Mapping[str, Any], way: str) -> Strategy:
         match kind:
+            case "object" if "properties" not in words and "additionalProperties" not in words:
+                return st.dictionaries(_text({}), _text({}) | st.lists(_text({}), max_size=2), max_size=2)
+            case "array" if "items" not in words:
+                return st.lists(_text({}) | st.integers() | st.none(), max_size=3)
             case "object":
                 return self._mapping(file, words, way)
             case "array":
                 return self._list(file, words, way)
+            case "null":
+                return st.none()
+            case "number":
+                return st.floats(-LARGEST, LARGEST)
             case "string":
                 return _text(words)
             case "integer":

@@ -97,13 +97,14 @@ class Host:
         self.root = os.path.realpath(root)
         self.connect = connect
         self.timeout = timeout
+        self.is_starting = False  # links and daemons don't run yet: files are all that can be looked after
         self._help = {}
         self.silent = set()  # programs that gave no answer: not asked again until a rollback tries anew
 
     @property
     def is_live(self):
         """Whether it runs, so that services can be told of changes."""
-        return self.root == "/"
+        return self.root == "/" and not self.is_starting
 
     def path(self, name):
         """The place of a path of the manifest; refused where a link leads out of the root, or a file is in the way."""
@@ -148,6 +149,8 @@ class Host:
 
     def virsh(self, *words, **options):
         """Run a command of virsh."""
+        if self.is_starting:
+            raise Problem("libvirt isn't asked while the host starts")
         return self.run(("virsh", "--quiet", "--connect", self.connect, *words), **options)
 
     def knows(self, command, option):
@@ -259,7 +262,7 @@ def read_json(path, absent=None):
 # -- the folder and its manifest ---------------------------------------------------------------------------------------
 
 _MANIFEST, _SIGNATURE = "manifest.json", "manifest.json.sig"
-LIMIT = 64 << 20  # bytes that a host's folder may have; a host with hundreds of guests has two million
+LIMIT = 64 << 20  # bytes that a host's folder may have; hundreds of guests make two million, their seeds twenty
 
 _PLACES = {
     "modules": r"etc/modules-load\.d/[^/]+\.conf",
@@ -267,9 +270,12 @@ _PLACES = {
     "udev": r"etc/udev/rules\.d/[^/]+\.rules",
     "link": r"etc/sysconfig/network(-scripts/(ifcfg|route6?|rule6?|keys)-[^/]+)?"
     r"|etc/NetworkManager/system-connections/[^/]+\.nmconnection",
-    "firewall": r"etc/sysconfig/ip6?tables|etc/firewalld/(direct\.xml|(zones|policies)/[^/]+\.xml)",
+    "firewall": r"etc/sysconfig/ip6?tables|etc/firewalld/(direct\.xml|(zones|policies)/[^/]+\.xml)"
+    r"|etc/nftables/[^/]+\.nft",
+    "unit": r"etc/systemd/system/[^/]+\.d/[^/]+\.conf",
     "network": r"libvirt/networks/[^/]+\.xml",
     "nwfilter": r"libvirt/nwfilters/[^/]+\.xml",
+    "seed": r"var/lib/libvirt/images/kvmgen-[^/]+-seed\.iso",
     "domain": r"libvirt/domains/[^/]+\.xml",
     "guest-file": r"guests/[^/]+/.+",
 }
@@ -287,7 +293,7 @@ _SHAPE = {
     "order": [_KIND],
     "files": [
         {
-            "path": re.compile(r"(etc|libvirt|guests)(/[A-Za-z0-9_@+=:-][A-Za-z0-9_.@+=:-]*)+"),
+            "path": re.compile(r"(etc|libvirt|guests|var)(/[A-Za-z0-9_@+=:-][A-Za-z0-9_.@+=:-]*)+"),
             "sha256": re.compile("[0-9a-f]{64}"),
             "mode": re.compile("0[0-7]{3}"),
             "kind": _KIND,
@@ -507,6 +513,11 @@ def _members(archive):
 # -- items: files ------------------------------------------------------------------------------------------------------
 
 
+def device_of(entry):
+    """The device of a link's file: of kvmgen's by its name; of others' it is remembered."""
+    return entry.get("device", _device(entry["path"]))
+
+
 class FileItem:
     """A file below the root."""
 
@@ -514,6 +525,7 @@ class FileItem:
         self.host = host
         self.kind = entry["kind"]
         self.name = entry["path"]
+        self.device = device_of(entry)  # where it is a link's
         self.mode = int(entry["mode"], 8)
         self.sha256 = entry["sha256"]
         self.content = content
@@ -540,11 +552,13 @@ class FileItem:
     def differences(self, snapshot):
         """How the file that is there differs from the one that is wanted: lines, none where it doesn't."""
         before = base64.b64decode(snapshot["content"]) if snapshot else b""
-        lines = list(difflib.unified_diff(_text(before), _text(self.content), "now", "then", lineterm="", n=1))
+        binary = b"\0" in before + self.content
+        texts = ([], []) if binary else (_text(before), _text(self.content))
+        lines = list(difflib.unified_diff(*texts, "now", "then", lineterm="", n=1))
         if snapshot is None and not lines:
             lines.append("it isn't there")
         if before != self.content and not lines:
-            lines.append("its line ends or its encoding differ")
+            lines.append("it is binary, and differs" if binary else "its line ends or its encoding differ")
         if snapshot and snapshot["mode"] != self.mode:
             lines.append("mode %04o becomes %04o" % (snapshot["mode"], self.mode))
         if snapshot and snapshot["owner"] != [0, 0] and os.geteuid() == 0:
@@ -599,6 +613,24 @@ class FileItem:
     def _label(self):
         if self.host.is_live and self.host.has("restorecon"):
             self.host.run(("restorecon", self.host.path(self.name)), check=False)
+
+
+class SeedItem(FileItem):
+    """The image of a guest's cloud-init seed, which libvirt lends to QEMU while the guest runs.
+
+    A running guest keeps the image that it started with, whatever the file becomes.
+    """
+
+    def snapshot(self):
+        """The file that is there, without whose it is just now and what libvirt noted on it."""
+        snapshot = super().snapshot()
+        return snapshot and dict(snapshot, owner=[0, 0], attributes=None)
+
+    def restore(self, snapshot):
+        """Write what was there."""
+        super().restore(snapshot)
+        if snapshot is not None:
+            self._label()
 
 
 def _text(content):
@@ -922,7 +954,7 @@ class NetworkItem(LibvirtItem):
         return not list(_net_updates(live, before))
 
     def _unasked(self, lines):
-        own = re.compile("/network/forward/(nat|interface)")  # libvirt writes these out
+        own = re.compile("/network/forward/(nat|interface|address)")  # libvirt writes these out, and counts their guests
         return [line for line in lines if not own.match(line)]
 
     def _beyond(self, wanted, live, fixed=True):
@@ -1034,6 +1066,8 @@ class NetworkItem(LibvirtItem):
     def _unplugged(self, live):
         """The guests' interfaces whose taps aren't on the network's bridge."""
         bridge = live.find("bridge")
+        if live.find("virtualport") is not None:
+            return  # Open vSwitch keeps its ports by itself
         found = [] if bridge is None else [each for interfaces in self.guests().values() for each in interfaces]
         for interface in found:
             tap = "" if interface.find("target") is None else interface.find("target").get("dev")
@@ -1313,6 +1347,10 @@ def item_of(host, entry, content=b""):
     """The item of a manifest's entry; ``None`` for what belongs inside a guest."""
     if entry["kind"] == "guest-file":
         return None
+    if entry["path"].startswith(Nftables.place):
+        return NftablesFile(host, entry, content)
+    if entry["kind"] == "seed":
+        return SeedItem(host, entry, content)
     return _ITEMS.get(entry["kind"], FileItem)(host, entry, content)
 
 
@@ -1391,7 +1429,8 @@ def changes_to(host, folder, state, adopted, disruptive=()):
     owned = {item.key: (item, entry) for item, entry in _items(host, state["files"])}
     wanted = [(item_of(host, entry, folder.contents[path]), entry) for path, entry in folder.entries.items()]
     wanted = [(item, entry) for item, entry in wanted if item is not None]
-    unknown = set(adopted) - {item.name for item, _ in wanted}
+    doubles = list(rivals(host, folder.texts, {item.key for item, _ in wanted} | set(owned)))
+    unknown = set(adopted) - {item.name for item, _ in wanted} - {change.item.name for change in doubles}
     if unknown:
         raise Misused("--adopt %s: the manifest has nothing of that name" % ", ".join(sorted(unknown)))
     changes, foreign = [], []
@@ -1411,6 +1450,11 @@ def changes_to(host, folder, state, adopted, disruptive=()):
         details = ["changed by hand: %s" % line for line in _by_hand(was, snapshot)] + details
         changes.append(Change(item, entry, verb, snapshot, details, _impact(item)))
     changes += _removals(host, {item.key for item, _ in wanted}, owned)
+    for change in doubles:
+        if change.item.name not in adopted:
+            words = "/%s: %s, and a device with two comes up with either. Move it away, or --adopt %s removes it"
+            raise Problem(words % (change.item.name, change.details[0], shlex.quote(change.item.name)))
+    changes += doubles
     if foreign:
         names = ", ".join("%s %s" % (item.kind, item.name) for item in foreign)
         words = " ".join("--adopt %s" % item.name for item in foreign)
@@ -1449,7 +1493,7 @@ def _removals(host, wanted, owned):
 
 def _impact(item):
     """What a file's change does, as far as the file alone says it."""
-    return "management" if item.kind == Firewalld.kind else "live"
+    return "management" if item.kind == Firewalld.kind and not isinstance(item, NftablesFile) else "live"
 
 
 def _tell_impact(change):
@@ -1641,9 +1685,10 @@ class Udev:
 
 
 class Firewalld:
-    """firewalld's zones and direct rules."""
+    """firewalld's zones, policies and direct rules."""
 
     kind = "firewall"
+    place = "etc/firewalld/"
 
     def __init__(self, host, texts):
         self.host = host
@@ -1684,8 +1729,8 @@ class Firewalld:
             root = ElementTree.fromstring(text)
             if root.tag == "direct":
                 yield from self._lacks_direct(root)
-            elif root.tag == "zone":
-                yield from self._lacks_of_zone(os.path.basename(path)[: -len(".xml")], root)
+            else:
+                yield from self._lacks_of(root.tag, os.path.basename(path)[: -len(".xml")], root)
 
     def _lacks_direct(self, root):
         """Chains and rules, word by word: firewall-cmd quotes some of them for a shell."""
@@ -1697,25 +1742,122 @@ class Firewalld:
                 if words not in there:
                     yield "firewalld doesn't have the %s %s" % (tag, " ".join(words))
 
-    def _lacks_of_zone(self, name, root):
-        if name not in self._ask("--get-zones").split():
-            yield "firewalld doesn't have the zone %s" % name
+    def _lacks_of(self, kind, name, root):
+        """Of a zone or a policy."""
+        if name not in self._ask("--get-zones" if kind == "zone" else "--get-policies").split():
+            yield "firewalld doesn't have the %s %s" % (kind, name)
             return
-        rows = [row.partition(":") for row in self._ask("--info-zone=" + name).splitlines()]
+        facts, _, rules = self._ask("--info-%s=%s" % (kind, name)).partition("rich rules:")
+        rows = [row.partition(":") for row in facts.splitlines()]
         there = {key.strip(): set(value.split()) for key, _, value in rows}
-        for tag, key in (("interface", "name"), ("source", "address"), ("service", "name"), ("port", "port")):
-            meant = {element.get(key) for element in root.iter(tag)}
-            if tag == "port":
-                meant = {"%s/%s" % (element.get("port"), element.get("protocol")) for element in root.iter(tag)}
+        there["rules"] = {row.strip() for row in rules.splitlines() if row.strip()}
+        for tag, words in _WORDS.items():
+            meant = {words(element) for element in root.findall(tag)}
             found = there.get(tag + "s", set())
             for word in sorted(meant - found):
-                yield "firewalld's zone %s doesn't have the %s %s" % (name, tag, word)
-            if tag in ("service", "port"):  # an interface or a source may have been added by who owns it
+                yield "firewalld's %s %s doesn't have the %s %s" % (kind, name, tag, word)
+            if tag not in ("interface", "source"):  # which may have been added by who owns them
                 for word in sorted(found - meant):
-                    yield "firewalld's zone %s also has the %s %s" % (name, tag, word)
+                    yield "firewalld's %s %s also has the %s %s" % (kind, name, tag, word)
 
     def _ask(self, *question):
         return self.host.run(("firewall-cmd", *question))[1]
+
+
+def _rich(rule):
+    """A rich rule as firewall-cmd prints it: attributes in quotes, `rule` with its priority first."""
+    parts = ["rule"] + ['%s="%s"' % (key, rule.get(key)) for key in ("priority", "family") if rule.get(key)]
+    for element in rule:
+        parts += [element.tag] + ['%s="%s"' % pair for pair in element.items()]
+    return " ".join(parts)
+
+
+_WORDS = {
+    "interface": lambda element: element.get("name"),
+    "source": lambda element: element.get("address"),
+    "service": lambda element: element.get("name"),
+    "port": lambda element: "%s/%s" % (element.get("port"), element.get("protocol")),
+    "ingress-zone": lambda element: element.get("name"),
+    "egress-zone": lambda element: element.get("name"),
+    "rule": _rich,
+}
+"""What zones and policies hold, by its element, and how firewall-cmd prints it."""
+
+
+class Nftables:
+    """nftables' tables of our own, one a file, which nobody else touches."""
+
+    kind = "firewall"
+    place = "etc/nftables/"
+
+    def __init__(self, host, texts):
+        self.host = host
+        self.texts = texts
+
+    def follow(self):
+        """Load our files, each of which replaces its table as a whole, and delete the table of one that is gone."""
+        for path in self.texts:
+            self.host.run(("nft", "-f", self.host.path(path)))
+        if not self.texts and self._table():
+            self.host.run(("nft", "delete", "table", *_TABLE))
+
+    def lacks(self):
+        """Whether our table is other than what its file makes in a network namespace without any."""
+        for path in self.texts:
+            load_and_list = ("sh", "-ec", 'nft -f "$0"; nft -s list table "$@"', self.host.path(path), *_TABLE)
+            there, meant = self._table(), self.host.run(("unshare", "--net", *load_and_list))[1]
+            if there != meant:
+                what = "was changed" if there else "isn't loaded"
+                yield "nftables' table %s %s: `nft -f /%s` loads it" % (" ".join(_TABLE), what, path)
+
+    def waits(self):
+        """Nothing: what is there is loaded at once."""
+        return []
+
+    def _table(self):
+        """Our table as it is loaded; nothing where there is none."""
+        return self.host.run(("nft", "-s", "list", "table", *_TABLE), check=False)[1] if self.host.has("nft") else ""
+
+
+_TABLE = ("bridge", "kvmgen")
+
+
+class NftablesFile(FileItem):
+    """A file of nftables', which must load before anything is changed for it."""
+
+    def refusal(self, snapshot):
+        """Also why nft wouldn't take it."""
+        refusal = super().refusal(snapshot)
+        if refusal or not self.content or not self.host.is_live:
+            return refusal
+        if not self.host.has("nft"):
+            return "/%s needs nft, which isn't there: install the package nftables" % self.name
+        try:
+            self.host.run(("nft", "-c", "-f", "-"), text=self.content.decode(errors="replace"))
+        except Problem as problem:
+            return "/%s can't be loaded here, and guests would start without what it does. %s" % (self.name, problem)
+        return None
+
+
+class Units:
+    """systemd's units, or parts of them. The programs that they are of are left running as they are."""
+
+    kind = "unit"
+    place = "etc/systemd/"
+
+    def __init__(self, host, texts):
+        self.host = host
+
+    def follow(self):
+        """Have systemd read them."""
+        if os.path.isdir("/run/systemd/system"):
+            self.host.run(("systemctl", "daemon-reload"))
+
+    def lacks(self):
+        """Nothing: a part of a unit counts when that starts."""
+        return []
+
+    waits = lacks
 
 
 def _libvirts_rules(host):
@@ -1732,7 +1874,8 @@ def _systemd(program):
 
 
 _KERNEL = (Modules, Sysctl, Udev)
-_RUNNING = (*_KERNEL, Firewalld)
+_LATE = (Firewalld, Nftables, Units)  # after the links
+_RUNNING = (*_KERNEL, *_LATE)
 
 
 def texts_of(host, entries, kind):
@@ -1746,8 +1889,9 @@ def texts_of(host, entries, kind):
 
 
 def of_kind(host, entries, running):
-    """One of the classes above with a manifest's files of its kind."""
-    return running(host, texts_of(host, entries, running.kind))
+    """One of the classes above with a manifest's files of its kind, and below its place where two have one kind."""
+    texts = texts_of(host, entries, running.kind)
+    return running(host, {path: text for path, text in texts.items() if path.startswith(getattr(running, "place", ""))})
 
 
 def lacking(host, entries, kinds=None):
@@ -1767,17 +1911,249 @@ def waiting(host, entries):
 
 # -- the running host: links -------------------------------------------------------------------------------------------
 #
-# Links of ifcfg files, by network-scripts' ifup and ifdown. A link that isn't up is started. One that is up runs on as
-# it is, because whoever uses it would be cut off, until it is named with --disruptive or the host starts anew. Never is
-# the whole network restarted. NetworkManager's keyfiles would get their own `_ifup` and `_ifdown` here (`nmcli
-# connection reload`, `nmcli device reapply`).
+# A link that isn't up is started. One that is up takes what can be changed live; for all else it runs on as it is,
+# because whoever uses it would be cut off, until it is named with --disruptive or the host starts anew. Never is the
+# whole network restarted.
 
-_IFCFG = "etc/sysconfig/network-scripts/ifcfg-"
+_IFCFGS = "etc/sysconfig/network-scripts/"
+_KEYFILES = "etc/NetworkManager/system-connections/"
 
 
 def _device(path):
-    """The device of an ifcfg, route or keyfile."""
-    return re.sub(r"^(ifcfg|route6?|rule6?|keys)-", "", os.path.basename(path))
+    """The device of one of kvmgen's ifcfg, route or keyfiles."""
+    return re.sub(r"^(ifcfg|route6?|rule6?|keys)-|\.nmconnection$", "", os.path.basename(path))
+
+
+class Link:
+    """What an ifcfg file or a keyfile says of a link, in one form, and what starts and stops it."""
+
+    def __init__(self, path, text, tool=None):
+        self.path = path
+        self.tool = tool
+        read = self._read_keyfile if path.startswith(_KEYFILES) else self._read_ifcfg
+        read(text)
+
+    def _read_ifcfg(self, text):
+        keys = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
+        self.device, self.uuid = keys.get("DEVICE") or _device(self.path), None
+        self.parent, self.controller = keys.get("PHYSDEV"), keys.get("BRIDGE") or keys.get("MASTER")
+        self.mac, self.is_nic = None, False
+        self.addresses = ["%s/%s" % (keys["IPADDR"], keys.get("PREFIX", "32"))] if "IPADDR" in keys else []
+        self.addresses += [keys["IPV6ADDR"]] if "IPV6ADDR" in keys else []
+
+    def _read_keyfile(self, text):
+        keys = keyfile(text)
+        self.device, self.uuid = keys.get("connection.interface-name"), keys.get("connection.uuid")
+        self.parent = keys.get("vlan.parent")
+        self.controller = keys.get("connection.controller") or keys.get("connection.master")
+        self.mac, self.is_nic = keys.get("ethernet.mac-address", "").lower(), keys.get("connection.type") in _NICS
+        self.addresses = [keys[key].split(",")[0] for key in sorted(keys) if re.match("ipv[46].address[0-9]", key)]
+
+    def is_for(self, other):
+        """Whether another file's device is this one's: both would have it. A profile without a device takes any NIC."""
+        if self.device:
+            return self.device == other.device
+        return self.is_nic and other.is_nic and self.mac in ("", other.mac)
+
+
+_NICS = ("ethernet", "802-3-ethernet")
+
+
+def keyfile(text):
+    """A keyfile's settings, as ``section.key``."""
+    found, section = {}, ""
+    for line in map(str.strip, text.splitlines()):
+        key, equals, value = line.partition("=")
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif equals and not line.startswith("#"):
+            found["%s.%s" % (section, key.strip())] = value.strip()
+    return found
+
+
+class NetworkScripts:
+    """network-scripts' ifup and ifdown. Nothing of a link that runs is changed."""
+
+    absence = "no ifup"
+    has_profiles = False  # what a device runs by is its file
+    patience = 0  # seconds until a link has what its file says
+
+    def __init__(self, host):
+        self.host = host
+
+    def is_there(self):
+        """Whether links can be started by it."""
+        return self.host.has("ifup")
+
+    def runs(self, link):
+        """Whether a link is up."""
+        return is_up(link.device)
+
+    def can_reapply(self, link, before, after):
+        """Whether a link that runs can take a changed file."""
+        return False
+
+    def start(self, device, uuid):
+        """Start a device."""
+        log.info("ifup %s", device)
+        self.host.run(("ifup", device))
+
+    def stop(self, device):
+        """Stop a device."""
+        log.info("ifdown %s", device)
+        self.host.run(("ifdown", device), check=False)
+
+    def lacks(self, link):
+        """What it says of a link that runs otherwise than its file says."""
+        return []
+
+
+class NetworkManager:
+    """NetworkManager, which reads a file when it is told to, and only then lets go of one that is gone.
+
+    So it is told of the files of links that are changed or started, and of no others: it would at once start what is to
+    wait, and stop what is to run on. Activating a profile takes guests' taps off a bridge, even where NetworkManager
+    only takes over what is there; reapplying one doesn't.
+    """
+
+    absence = "NetworkManager doesn't run"
+    has_profiles = True
+    live = re.compile(r"connection\.(id|zone)|ethernet\.mtu|ipv[46]\..*|bridge\.(?!stp$|mac-address$).*")
+    """What it changes in a link that runs. Starting STP would be held to cut nobody off, and holds frames back."""
+
+    patience = 15
+
+    def __init__(self, host):
+        self.host = host
+        self._known = None  # it is asked once: whoever waits for something asks another
+
+    def _devices(self):
+        """Its state of each device, the UUID of the profile that is active there, and the activation."""
+        if self._known is None:
+            ask = ("nmcli", "-t", "-f", "DEVICE,STATE,CON-UUID,CON-PATH", "device")
+            rows = self.host.run(ask, check=False)[1].splitlines() if self.host.has("nmcli") else []
+            self._known = {row.split(":")[0]: row.split(":")[1:] for row in rows}
+        return self._known
+
+    def _of(self, device):
+        return self._devices().get(device, ["", "", ""])
+
+    def is_there(self):
+        """Whether it runs."""
+        return bool(self._devices())
+
+    def runs(self, link):
+        """Whether a link is up and in use; it switches on NICs that nobody uses as well."""
+        used = not self.is_there() or self._of(link.device)[1] == link.uuid or _is_in_use(self.host, link.device)
+        return used and is_up(link.device)
+
+    def can_reapply(self, link, before, after):
+        """Whether a link that runs can take a changed file."""
+        before, after = keyfile(before), keyfile(after)
+        changed = [key for key in set(before) | set(after) if before.get(key) != after.get(key)]
+        return self._of(link.device)[1] == link.uuid and all(self.live.fullmatch(key) for key in changed)
+
+    def profile(self, device):
+        """What a device runs by; nothing where NetworkManager only looks on."""
+        state, uuid, _ = self._of(device)
+        return None if state.endswith("(externally)") else uuid or None
+
+    def activation(self, device):
+        """What is another each time that a profile is activated."""
+        return self._of(device)[2]
+
+    def read(self, paths):
+        """Have it read files, or see that they are gone. It says, and ends well, where it doesn't take one.
+
+        Of ifcfg files that is no wonder: el10's reads none.
+        """
+        ask = ("sh", "-c", 'exec nmcli connection load "$@" 2>&1', "sh", *map(self.host.path, paths))
+        refused = [line for line in self.host.run(ask)[1].splitlines() if _KEYFILES in line]
+        if refused:
+            raise Problem("NetworkManager: %s. Its log says why" % "; ".join(refused))
+
+    def start(self, device, uuid, wait=True):
+        """Activate a profile, unless that happened by itself when its file was read."""
+        if self.profile(device) != uuid:
+            log.info("nmcli connection up %s (%s)", uuid, device)
+            patience = max(1, self.host.timeout - 5) if wait else 0
+            self.host.run(("nmcli", "--wait", str(patience), "connection", "up", "uuid", uuid))
+
+    def reapply(self, link):
+        """Have a link that runs take what its file says now."""
+        log.info("nmcli device reapply %s", link.device)
+        try:
+            self.host.run(("nmcli", "device", "reapply", link.device))
+        except Problem as problem:
+            raise Problem("%s. This NetworkManager needs --disruptive %s for it" % (problem, link.device))
+
+    def stop(self, device):
+        """Stop a device, whatever it runs by; it isn't started again by itself."""
+        log.info("nmcli device disconnect %s", device)
+        self.host.run(("nmcli", "device", "disconnect", device), check=False)
+
+    def lacks(self, link):
+        """What it says of a link that runs otherwise than its file says."""
+        if self.is_there() and self._of(link.device)[1] != link.uuid:
+            yield "the link %s doesn't run by /%s" % (link.device, link.path)
+
+
+def _tool(host, path):
+    """What starts and stops the link of a file: on hosts without ifup, NetworkManager has ifcfg files as well."""
+    return NetworkScripts(host) if host.has("ifup") and not path.startswith(_KEYFILES) else NetworkManager(host)
+
+
+def link_now(host, device):
+    """The link of the file that a device has now; ``None`` where it has none."""
+    for path in (_KEYFILES + device + ".nmconnection", _IFCFGS + "ifcfg-" + device):
+        if os.path.isfile(host.path(path)):
+            text = read_plain(host.path(path))[0].decode(errors="replace")
+            return Link(path, text, _tool(host, path))
+    return None
+
+
+def tool_now(host, device):
+    """What starts and stops a device now."""
+    link = link_now(host, device)
+    return link.tool if link else NetworkManager(host)
+
+
+def links_of(host, texts):
+    """The links that files are for, by device and in the files' order."""
+    tools = {folder: _tool(host, folder) for folder in (_IFCFGS, _KEYFILES)}
+    found = []
+    for path, text in texts.items():
+        if path.startswith((_IFCFGS + "ifcfg-", _KEYFILES)):
+            found.append(Link(path, text, tools[os.path.dirname(path) + "/"]))
+    names = {link.uuid: link.device for link in found if link.uuid}
+    for link in found:  # a keyfile may name another's UUID
+        link.parent, link.controller = (names.get(name, name) for name in (link.parent, link.controller))
+    return {link.device: link for link in found}
+
+
+def rivals(host, texts, ours):
+    """The files of others for devices of ours, as removals: which of two a device comes up with is chance."""
+    links = links_of(host, texts)
+    for path in _foreign_files(host, ours) if links else ():
+        content, status = read_plain(host.path(path))
+        link = Link(path, content.decode(errors="replace"))
+        devices = [other.device for other in links.values() if link.is_for(other)]
+        if devices:
+            entry = {"path": path, "kind": "link", "mode": "0%o" % stat.S_IMODE(status.st_mode)}
+            entry.update(sha256=hashlib.sha256(content).hexdigest(), device=link.device or "")
+            item = item_of(host, entry)
+            yield Change(item, entry, "remove", item.snapshot(), ["it is for %s as well" % ", ".join(devices)])
+
+
+def _foreign_files(host, ours):
+    """The ifcfg files and keyfiles that aren't ours, without those that are passed over as somebody's copies."""
+    for folder, start in ((_IFCFGS, "ifcfg-"), (_KEYFILES, "")):
+        there = os.path.join(host.root, folder)
+        for name in sorted(os.listdir(there)) if os.path.isdir(there) else ():
+            is_copy = name.startswith(".") or re.search(r"(~|\.bak|\.old|\.orig|\.rej|\.rpm(new|orig|save))$", name)
+            is_plain = os.path.isfile(os.path.join(there, name))
+            if name.startswith(start) and is_plain and not is_copy and folder + name not in ours:
+                yield folder + name
 
 
 def _sys(link, name=""):
@@ -1793,13 +2169,22 @@ def is_up(link):
         return False
 
 
-def _ports(bridge):
-    """A bridge's ports, and whether each is isolated."""
-    try:
-        names = os.listdir(_sys(bridge, "brif"))
-    except OSError:
-        return {}
-    return {name: _is_isolated(name) for name in names}
+def _is_in_use(host, link):
+    """Whether a link has an address that reaches further than the link, or others stand on it or below it."""
+    near = os.listdir(_sys(link)) if os.path.isdir(_sys(link)) else []
+    stacked = any(name.startswith(("upper_", "lower_")) for name in near)
+    return stacked or any(row[3] for row in _ip(host, "address", "show", "scope", "global", "dev", link))
+
+
+def _ports(link):
+    """A bridge's or a bond's ports, and whether each is isolated."""
+    near = os.listdir(_sys(link)) if os.path.isdir(_sys(link)) else []
+    lower = [name[len("lower_") :] for name in near if name.startswith("lower_")]
+    return {name: _is_isolated(name) for name in sorted(lower) if _master(name) == link}
+
+
+def _master(port):
+    return os.path.basename(os.path.realpath(_sys(port, "master")))
 
 
 def _is_isolated(port):
@@ -1819,19 +2204,10 @@ def _guests_on(host, bridge):
     return sorted(name for name in found if taps & {tap.get("dev") for tap in found[name].iter("target")})
 
 
-def ifcfgs(texts):
-    """The settings of ifcfg files, by device and in the files' order."""
-    found = {}
-    for path, text in texts.items():
-        if path.startswith(_IFCFG):
-            found[_device(path)] = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
-    return found
-
-
 def _lower(device, links):
     """The devices that files put right below a device: a VLAN's parent, a bond's and a bridge's ports."""
-    ports = {name for name, keys in links.items() if device in (keys.get("MASTER"), keys.get("BRIDGE"))}
-    return ports | {links[device]["PHYSDEV"]} if "PHYSDEV" in links.get(device, ()) else ports
+    parent = {links[device].parent} - {None} if device in links else set()
+    return parent | {name for name, link in links.items() if link.controller == device}
 
 
 def below_by_files(devices, links):
@@ -1842,28 +2218,60 @@ def below_by_files(devices, links):
     return found
 
 
-def links_to_move(host, links, changes, disruptive):
-    """Which links stop and which start with an apply, the lower ones first; ``links`` are the `ifcfgs` then.
+def links_to_move(host, links, changes, disruptive, older):
+    """Which links stop, start and are changed live with an apply, the lower ones first.
 
-    A link waits where one right below it does: a bridge that took its address from a NIC which still has it would be
-    the second with that address. A VLAN goes with its parent.
+    ``links`` are `links_of` the files then, ``older`` is `lagging`. A link waits where one right below it does: a
+    bridge that took its address from a NIC which still has it would be the second with that address. A VLAN goes with
+    its parent.
     """
-    touched = {_device(change.item.name) for change in changes if change.item.kind == "link"}
-    gone = [device for device in disruptive if device in touched and device not in links]
-    stop, start, waits = list(gone), [], set()
-    for device, keys in links.items():
-        named = device in disruptive and device in touched
-        if is_up(device) and (named or keys.get("PHYSDEV") in stop):
+    touched = {change.item.device for change in changes if change.item.kind == "link"} if host.is_live else set()
+    stop = [device for device in disruptive if device in touched and device not in links]
+    start, live, waits = [], [], set()
+    for device, link in links.items():
+        if not host.is_live or not link.tool.is_there():
+            continue
+        runs = link.tool.runs(link)
+        if runs and (device in touched.intersection(disruptive) or link.parent in stop):
             stop.append(device)
             start.append(device)
-        elif device in touched and (is_up(device) or waits & _lower(device, links)):
+        elif device in touched and waits & _lower(device, links):
             waits.add(device)
-        elif device in touched:
+        elif device in touched and not runs:
             start.append(device)
-    if not host.is_live or not host.has("ifup"):
-        stop, start = [], []
-    ports = {port: [link, isolated] for link in stop if link in start for port, isolated in _ports(link).items()}
-    return {"stop": stop, "start": start, "named": list(disruptive), "ports": ports}
+        elif device in touched and _takes_it_live(link, changes, older):
+            live.append(device)
+        elif device in touched:
+            waits.add(device)
+    ports = {port: known for device in stop if device in start for port, known in _ports_of(host, device).items()}
+    moved = {"stop": stop, "start": start, "live": live, "named": list(disruptive), "ports": ports}
+    return dict(moved, earlier=_profiles(host, stop + start))
+
+
+def _ports_of(host, device):
+    """What to give back to a device that is made anew, by port: it, whether the port is isolated, and its profile."""
+    profiles = _profiles(host, _ports(device))
+    return {port: [device, isolated, profiles.get(port)] for port, isolated in _ports(device).items()}
+
+
+def _takes_it_live(link, changes, older):
+    """Whether a link that runs takes its file's change, which must be the only change for it."""
+    change, *more = [change for change in changes if getattr(change.item, "device", None) == link.device]
+    before = older[link.path]["snapshot"] if link.path in older else change.snapshot
+    if more or change.item.name != link.path or before is None:
+        return False
+    return link.tool.can_reapply(link, _content(before), change.item.content.decode(errors="replace"))
+
+
+def _content(snapshot):
+    return base64.b64decode(snapshot["content"]).decode(errors="replace")
+
+
+def _profiles(host, devices):
+    """What devices run by where NetworkManager has them: a rollback ends with that, whatever the file is called."""
+    networkmanager = NetworkManager(host)
+    found = {device: networkmanager.profile(device) for device in devices if tool_now(host, device).has_profiles}
+    return {device: profile for device, profile in found.items() if profile}
 
 
 def tell_running(host, changes, links, on_path):
@@ -1871,7 +2279,7 @@ def tell_running(host, changes, links, on_path):
     for change in changes if host.is_live else ():
         if change.item.kind == "link":
             _tell_link(host, change, links)
-            change.impact = "management" if _device(change.item.name) in on_path else change.impact
+            change.impact = "management" if change.item.device in on_path else change.impact
         elif change.item.kind == Sysctl.kind and _locks_out(change):
             change.impact = "management"
         if change.verb == "remove" and change.item.kind in (Modules.kind, Sysctl.kind):
@@ -1879,17 +2287,17 @@ def tell_running(host, changes, links, on_path):
 
 
 def _tell_link(host, change, links):
-    device = _device(change.item.name)
+    device = change.item.device
     if device in links["stop"]:
         change.impact, change.guests = "network restart", _guests_on(host, device)
-    elif os.path.isdir(_sys(device)) and device not in links["start"]:
+    elif os.path.isdir(_sys(device)) and device not in links["start"] + links["live"]:
         change.impact = "later"
         change.details.append("the link %s runs on as it is: --disruptive %s restarts it" % (device, device))
 
 
 def _locks_out(change):
     """Whether a change of kernel settings can cut off whoever administers the host: it is of addresses' handling."""
-    before = base64.b64decode(change.snapshot["content"]).decode(errors="replace") if change.snapshot else ""
+    before = _content(change.snapshot) if change.snapshot else ""
     changed = set(settings(before)) ^ set(settings(change.item.content.decode(errors="replace")))
     return any(re.match("net/ipv[46]/conf/", place) for place, _ in changed)
 
@@ -1899,14 +2307,14 @@ def restarts_named(host, folder, state, changes, disruptive):
 
     The snapshot is the file that the link runs with, so that a rollback goes back to what worked.
     """
-    touched = {_device(change.item.name) for change in changes if change.item.kind == "link"}
+    touched = {change.item.device for change in changes if change.item.kind == "link"}
     older = {path: known["snapshot"] for path, known in lagging(host, state).items()}
+    links = {link.path: link for link in links_of(host, folder.texts).values()}
     for path, entry in folder.entries.items():
-        device = _device(path)
-        if entry["kind"] != "link" or device not in disruptive or device in touched:
+        if entry["kind"] != "link" or _device(path) not in set(disruptive) - touched:
             continue
         item = item_of(host, entry, folder.contents[path])
-        if path in older or (path.startswith(_IFCFG) and not is_up(device)):
+        if path in older or (path in links and not links[path].tool.runs(links[path])):
             snapshot = older.get(path, item.snapshot())
             yield Change(item, entry, "restart", snapshot, item.differences(snapshot))
 
@@ -1915,19 +2323,21 @@ def lagging(host, state):
     """The files that links which run were not started with: by path, what they were started with."""
     found = {}
     for path, known in state.get("links", {}).items():
-        still_runs = known["run"] == _run(_device(path)) and is_up(_device(path))
-        if still_runs and item_of(host, known["entry"]).snapshot() != known["snapshot"]:
+        item = item_of(host, known["entry"])
+        still_runs = known["run"] == _run(host, item) and is_up(item.device)
+        if still_runs and item.snapshot() != known["snapshot"]:
             found[path] = known
     return found
 
 
-def _run(device):
-    """What is another once a link was made anew: the boot, and the link's number."""
+def _run(host, item):
+    """What is another once a link was made anew: the boot, the link's number, and its profile's activation."""
     try:
-        with open(_sys(device, "ifindex")) as stream:
-            return [_boot(), stream.read().strip()]
+        with open(_sys(item.device, "ifindex")) as stream:
+            run = [_boot(), stream.read().strip()]
     except OSError:
         return None
+    return [*run, NetworkManager(host).activation(item.device)] if item.name.startswith(_KEYFILES) else run
 
 
 def lagging_after(host, state, changes, course):
@@ -1936,11 +2346,11 @@ def lagging_after(host, state, changes, course):
         return {}
     known = lagging(host, state)
     for change in changes:
-        if change.item.kind == "link" and is_up(_device(change.item.name)):
-            run = _run(_device(change.item.name))
-            record = {"entry": change.entry, "run": run, "snapshot": change.snapshot}
+        if change.item.kind == "link" and is_up(change.item.device):
+            record = {"entry": change.entry, "run": _run(host, change.item), "snapshot": change.snapshot}
             known.setdefault(change.item.name, record)
-    return {path: record for path, record in known.items() if _device(path) not in course["stop"]}
+    moved = course["stop"] + course["start"] + course["live"]
+    return {path: record for path, record in known.items() if device_of(record["entry"]) not in moved}
 
 
 def waiting_links(host, state):
@@ -1948,47 +2358,47 @@ def waiting_links(host, state):
     if not host.is_live:
         return
     texts = texts_of(host, state["files"], "link")
-    links, older = ifcfgs(texts), lagging(host, state)
-    for path in older:
-        device = _device(path)
-        if path in texts and not older[path]["snapshot"]:
+    links, older = links_of(host, texts), lagging(host, state)
+    for path, known in older.items():
+        device = device_of(known["entry"])
+        if path in texts and not known["snapshot"]:
             yield "the link %s wasn't started with %s: --disruptive %s restarts it" % (device, path, device)
         elif path in texts:
             yield "the link %s runs with an older %s: --disruptive %s restarts it" % (device, path, device)
-        else:
+        elif device not in links:
             yield "the link %s still runs, and %s is gone: it goes when the host starts anew" % (device, path)
-    for device in links:
-        if is_up(device):
+    for device, link in links.items():
+        if link.tool.runs(link):
             continue
-        lower = sorted(_lower(device, links) & {_device(path) for path in older})
-        why = "it waits for %s" % ", ".join(lower) if lower else "no ifup" if not host.has("ifup") else "it was stopped"
+        lower = sorted(_lower(device, links) & {device_of(known["entry"]) for known in older.values()})
+        absence = "it was stopped" if link.tool.is_there() else link.tool.absence
         words = " ".join("--disruptive %s" % name for name in [*lower, device])
+        why = "it waits for %s" % ", ".join(lower) if lower else absence
         yield "the link %s isn't up (%s): %s starts it" % (device, why, words)
 
 
-def link_lacks(host, device, keys):
+def link_lacks(host, link):
     """What a running link doesn't have of what its file says."""
-    if not is_up(device):
-        yield "the link %s isn't up" % device
+    if not link.tool.runs(link):
+        yield "the link %s isn't up" % link.device
         return
-    upper = keys.get("BRIDGE") or keys.get("MASTER")
-    if upper and os.path.basename(os.path.realpath(_sys(device, "master"))) != upper:
-        yield "the link %s isn't a port of %s" % (device, upper)
-    there = {row[3] for row in _ip(host, "address", "show", "dev", device)}
-    meant = ["%s/%s" % (keys["IPADDR"], keys.get("PREFIX", "32"))] if "IPADDR" in keys else []
-    for address in meant + [keys[name] for name in ("IPV6ADDR",) if name in keys]:
+    yield from link.tool.lacks(link)
+    if link.controller and _master(link.device) != link.controller:
+        yield "the link %s isn't a port of %s" % (link.device, link.controller)
+    there = {row[3] for row in _ip(host, "address", "show", "dev", link.device)}
+    for address in link.addresses:
         if address.lower() not in there:
-            yield "the link %s doesn't have the address %s" % (device, address)
+            yield "the link %s doesn't have the address %s" % (link.device, address)
 
 
 def links_lack(host, state):
     """What the running links don't have of what their files say, but for those that wait."""
     if not host.is_live or not host.has("ip"):
         return
-    older = {_device(path) for path in lagging(host, state)}
-    for device, keys in ifcfgs(texts_of(host, state["files"], "link")).items():
-        if device not in older and is_up(device):
-            yield from link_lacks(host, device, keys)
+    older = {device_of(known["entry"]) for known in lagging(host, state).values()}
+    for device, link in links_of(host, texts_of(host, state["files"], "link")).items():
+        if device not in older and link.tool.runs(link):
+            yield from link_lacks(host, link)
 
 
 # -- the running host: its course through a transaction ----------------------------------------------------------------
@@ -2014,8 +2424,7 @@ class Course:
             if goes and _guests_on(self.host, link):
                 log.warning("the link %s stays up: guests are on it", link)
             elif os.path.isdir(_sys(link)):
-                log.info("ifdown %s", link)
-                self.host.run(("ifdown", link), check=False)
+                tool_now(self.host, link).stop(link)
 
     def follow(self, changes, with_links=True):
         """Have the running host follow changed files, and see that it did."""
@@ -2026,31 +2435,64 @@ class Course:
             if running.kind in kinds and (running is not Sysctl or self.data["kernel"] is None):
                 of_kind(self.host, self.entries, running).follow()
         set_kernel(self.data["kernel"] or {})
+        self._tell_networkmanager(changes)
         if with_links:
             self._start_links()
-        if Firewalld.kind in kinds:
-            of_kind(self.host, self.entries, Firewalld).follow()
+        for running in _LATE:
+            if any(change.item.name.startswith(running.place) for change in changes):
+                of_kind(self.host, self.entries, running).follow()
         left = [line for line in lacking(self.host, self.entries, kinds) if line not in self.data["excused"]]
         if left:
             raise Problem("; ".join(left[:3]))
 
-    def _start_links(self):
-        links = ifcfgs(texts_of(self.host, self.entries, "link"))
-        start = [link for link in self.data["start"] if os.path.exists(self.host.path(_IFCFG + link))]
-        for link in start:
-            log.info("ifup %s", link)
-            self.host.run(("ifup", link))
-        for port, (bridge, isolated) in self.data["ports"].items():
-            self._plug_in(port, bridge, isolated)
-        left = [line for link in start if link in links for line in link_lacks(self.host, link, links[link])]
-        if left:
-            raise Problem("ifup went well, and yet %s" % "; ".join(left[:3]))
+    def _tell_networkmanager(self, changes):
+        """Have it read the files of what is moved, and see that they are gone."""
+        moved = self.data["stop"] + self.data["start"] + self.data["live"]
+        names = [change.item.name for change in changes if change.item.kind == "link" and change.item.device in moved]
+        names = [name for name in names if isinstance(_tool(self.host, name), NetworkManager)]
+        networkmanager = NetworkManager(self.host)
+        if names and networkmanager.is_there():
+            networkmanager.read(names)
 
-    def _plug_in(self, port, bridge, isolated):
-        """Give a bridge that was made anew a port back that no file names, such as a guest's tap."""
-        if port in _ports(bridge) or not os.path.isdir(_sys(port)) or not os.path.isdir(_sys(bridge)):
+    def _start_links(self):
+        links = links_of(self.host, texts_of(self.host, self.entries, "link"))
+        for link in [links[device] for device in self.data["live"] if device in links]:
+            link.tool.reapply(link)
+        for device in self.data["start"]:
+            link, profile = link_now(self.host, device), self.data["profiles"].get(device)
+            if profile:
+                NetworkManager(self.host).start(device, profile, wait=False)
+            elif link:
+                link.tool.start(device, link.uuid)
+        ports = self.data["ports"] if self.data.get("boot") == _boot() else {}
+        for port, known in ports.items():
+            self._plug_in(port, *known)
+        self._await_links({*self.data["live"], *self.data["start"], *ports})
+
+    def _await_links(self, moved):
+        """See that links have what their files say; NetworkManager goes on for a while when it has answered."""
+        start = time.monotonic()
+        while True:
+            links = links_of(self.host, texts_of(self.host, self.entries, "link"))
+            links = [link for device, link in links.items() if device in moved]
+            left = [line for link in links for line in link_lacks(self.host, link)]
+            if not left:
+                return
+            if time.monotonic() > start + max(link.tool.patience for link in links):
+                raise Problem("starting links went well, and yet %s" % "; ".join(left[:3]))
+            time.sleep(0.1)
+
+    def _plug_in(self, port, bridge, isolated, profile):
+        """Give a bridge that was made anew a port back that no file names, such as a guest's tap.
+
+        One that is on a bridge stays there: it may be another guest's by now.
+        """
+        if os.path.exists(_sys(port, "master")) or not os.path.isdir(_sys(port)) or not os.path.isdir(_sys(bridge)):
             return
-        self.host.run(("ip", "link", "set", "dev", port, "master", bridge))
+        if profile:
+            NetworkManager(self.host).start(port, profile, wait=False)
+        else:
+            self.host.run(("ip", "link", "set", "dev", port, "master", bridge))
         if isolated:
             with open(_sys(port, "brport/isolated"), "w") as stream:
                 stream.write("1")
@@ -2059,8 +2501,12 @@ class Course:
 STILL = {
     "stop": [],  # links, the lower ones first
     "start": [],
+    "live": [],  # those that take their files' changes as they run
+    "earlier": {},  # the profiles of NetworkManager's that devices ran by
+    "profiles": {},  # those to go back to
     "named": [],
-    "ports": {},  # of bridges that are made anew: the bridge, and whether it is isolated
+    "ports": {},  # of links that are made anew: the link, whether the port is isolated, and its profile
+    "boot": None,  # the one that the ports' names are of
     "kernel": None,  # the settings to go back to
     "kernel_before": {},
     "lacked": [],  # before
@@ -2072,16 +2518,22 @@ STILL = {
 def plot(host, links, changes, entries):
     """The course of an apply: the links as `links_to_move` says, and what to go back to. ``entries`` are today's."""
     kinds = {change.item.kind for change in changes}
-    return dict(STILL, kernel_before=kernel_values(host, changes), lacked=lacking(host, entries, kinds), **links)
+    before = {"kernel_before": kernel_values(host, changes), "lacked": lacking(host, entries, kinds)}
+    return dict(STILL, boot=_boot(), **before, **links)
 
 
 def way_back_of(courses):
     """The course back through others, the last one first: what they started stops, what they stopped starts."""
-    back = dict(STILL, kernel={}, ports={})
+    back = dict(STILL, kernel={}, ports={}, profiles={}, boot=_boot())
     for course in courses:
         back["stop"] = list(dict.fromkeys(back["stop"] + course["start"]))
-        back["start"] = list(dict.fromkeys(back["start"] + course["stop"]))
-        back["ports"].update(course["ports"])
+        ran = [device for device in course["start"] if device in course["earlier"]]
+        back["start"] = list(dict.fromkeys(back["start"] + course["stop"] + ran))
+        back["live"] = list(dict.fromkeys(back["live"] + course["live"]))
+        for device in course["stop"] + course["start"]:
+            back["profiles"].pop(device, None)
+        back["profiles"].update(course["earlier"])
+        back["ports"].update(course["ports"] if course.get("boot") == _boot() else {})
         back["kernel"].update(course["kernel_before"])
         back["excused"] = course["lacked"]
     return back
@@ -2185,6 +2637,7 @@ def transact(store, changes, state, why, course, healthy=lambda: None):
     ``course`` is what becomes of links and kernel settings; ``healthy`` raises a problem where the host isn't well.
     """
     journal = _journal(store, changes, state, why, course)
+    is_made = False
     with undisturbed() as signals:
         store.begin(journal)
         try:
@@ -2192,15 +2645,26 @@ def transact(store, changes, state, why, course, healthy=lambda: None):
             healthy()
             _heed(signals)
             remember(journal, changes)
+            is_made = True
             finish(store, journal)
         except BaseException as error:
-            if store.is_done(journal):
+            if is_made and _is_done(store, journal):
                 log.warning("%s. That was after the end: generation %d is done", _told_of(error), state["generation"])
                 return
             undo(store, journal)
             if isinstance(error, EXPECTED):
                 raise RolledBack("%s. Everything is as it was before" % _told_of(error))
             raise
+
+
+def _is_done(store, journal):
+    """Whether changes that are made are the state too; nothing is undone where the disk doesn't say."""
+    try:
+        return store.is_done(journal)
+    except EXPECTED as error:
+        words = "%s. All changes are made, and whether they are recorded can't be read: nothing was undone. Mend the "
+        words += "cause, and run `kvmgen-apply status`: it goes back to generation %d, or says that %d is done"
+        raise Stuck(words % (_told_of(error), journal["before"]["generation"], journal["generation"]))
 
 
 def _journal(store, changes, state, why, course):
@@ -2310,7 +2774,7 @@ def restore_all(store, journal, which):
     course = _course_to(store.host, journal, which)
     steps = [course.stop_links] + [change.redo for change in files]
     steps.append(lambda: course.follow(files))
-    steps += [change.redo for change in changes if change not in files]
+    steps += [change.redo for change in changes if change not in files and not store.host.is_starting]
     failures = list(_failures(steps))
     if failures:
         raise Stuck(
@@ -2392,7 +2856,8 @@ def arm(host, seconds):
     argv += ["--timeout", str(host.timeout), "rollback", "--unconfirmed", "--at", repr(deadline)]
     if host.is_live and host.has("systemd-run") and os.path.isdir("/run/systemd/system"):
         unit = "kvmgen-apply-confirm-%d.service" % deadline
-        host.run(["systemd-run", "--unit=" + unit, *argv])
+        # What ifup starts while it rolls back, such as a DHCP client, outlives the service.
+        host.run(["systemd-run", "--unit=" + unit, "--property=KillMode=process", *argv])
     else:
         nothing = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         subprocess.Popen(argv, cwd="/", start_new_session=True, **nothing)
@@ -2411,17 +2876,50 @@ def roll_back(store, generation, why):
     return changes
 
 
+def restore_at_start(store):
+    """Put the files back of what a reboot cut off or left unconfirmed, before links and daemons read them.
+
+    What is libvirt's stays in the journal for the next run, which leaves links alone: they start with what they had.
+    """
+    journal, unconfirmed = store.journal, store.state.get("unconfirmed")
+    if _boot() in [(journal or {}).get("course", STILL).get("boot"), (unconfirmed or {}).get("boot")]:
+        return  # the host is up: nothing of an earlier start is left
+    if journal is not None and (store.is_done(journal) or not _is_libvirts(journal)):
+        recover(store)
+        journal = None
+    if journal is None and unconfirmed:
+        log.warning("nobody confirmed generation %d before the reboot: it is rolled back", store.state["generation"])
+        journal = _expiry(store)
+        store.begin(journal)
+        if not _is_libvirts(journal):
+            go_on(store, journal)
+            return
+    if journal is not None:
+        restore_all(store, journal, "wanted" if journal.get("onward") else "snapshot")
+        journal["course"] = dict(journal.get("course", STILL), stop=[], start=[], live=[], ports={})
+        store.begin(journal)
+        log.warning("files are back; libvirt's objects follow with the next run")
+
+
+def _is_libvirts(journal):
+    return any(known["entry"]["kind"] in _ITEMS for known in journal["items"])
+
+
 def expire(store):
     """Roll back the generation that nobody confirmed.
 
     A rollback that somebody asked for is made whole or not at all. Nobody may be able to come in and ask again for
     this one: it never goes back to where it came from, and what can't be restored now is restored by the next run.
     """
-    changes, after, course = way_back(store, store.state["generation"] - 1, unseen=True)
-    journal = dict(_journal(store, changes, after, "nobody confirmed", course), onward=True)
+    journal = _expiry(store)
     with undisturbed():
         store.begin(journal)
         go_on(store, journal)
+
+
+def _expiry(store):
+    changes, after, course = way_back(store, store.state["generation"] - 1, unseen=True)
+    return dict(_journal(store, changes, after, "nobody confirmed", course), onward=True)
 
 
 def go_on(store, journal):
@@ -2440,24 +2938,28 @@ def _in_order(changes):
 
 
 def way_back(store, generation, unseen=False):
-    """What must be restored for the host to be what it was at a generation, and the state that it has then.
+    """What must be restored for the host to be what it was at a generation, the state that it has then, and the course.
 
     With ``unseen`` so is what can't be looked at: libvirt may be out of order, and files must go back all the same.
     """
     state = store.state
     if not 0 <= generation < state["generation"]:
         raise Misused("generation %d can't be gone back to: the host is at %d" % (generation, state["generation"]))
-    oldest, records = {}, []
-    target = state
-    for number in range(state["generation"], generation, -1):
-        record = store.record(number)
-        records.append(record)
-        target = record["before"]
+    records = [store.record(number) for number in range(state["generation"], generation, -1)]
+    changes = _in_order(list(_restorations(store.host, records, unseen)))
+    after = dict(records[-1]["before"], generation=state["generation"] + 1)
+    after.pop("unconfirmed", None)
+    return changes, after, _course_back(store, records, changes, unseen)
+
+
+def _restorations(host, records, unseen):
+    """What isn't any more as it was before the oldest of some records that names it."""
+    oldest = {}
+    for record in records:
         for known in reversed(record["items"]):
-            oldest[item_of(store.host, known["entry"]).key] = known
-    changes, courses = [], [record.get("course", STILL) for record in records]
+            oldest[item_of(host, known["entry"]).key] = known
     for known in oldest.values():
-        item = item_of(store.host, known["entry"])
+        item = item_of(host, known["entry"])
         try:
             now = item.snapshot()
             is_back = item.is_at(now, known["snapshot"])
@@ -2466,15 +2968,24 @@ def way_back(store, generation, unseen=False):
                 raise
             now, is_back = known["snapshot"], False
         if not is_back:
-            changes.append(Change(item, known["entry"], "restore", now, wanted=known["snapshot"]))
-    changes = _in_order(changes)
-    after = dict(target, generation=state["generation"] + 1)
-    after.pop("unconfirmed", None)
-    course, now = way_back_of(courses), plot(store.host, {}, changes, state["files"])
-    gone = {_IFCFG + link for link in course["start"]} & {change.item.name for change in changes if not change.wanted}
-    course["start"] = [link for link in course["start"] if _IFCFG + link not in gone]
-    course.update(kernel_before=now["kernel_before"], lacked=now["lacked"])
-    return changes, after, course
+            yield Change(item, known["entry"], "restore", now, wanted=known["snapshot"])
+
+
+def _course_back(store, records, changes, unseen):
+    """The course of a way back, itself with a way back: nothing starts whose file goes."""
+    course = way_back_of([record.get("course", STILL) for record in records])
+    links = [change for change in changes if change.item.kind == "link"]
+    stay = {change.item.device for change in links if change.wanted} | set(course["profiles"])
+    gone = {change.item.device for change in links} - stay
+    course["start"] = [device for device in course["start"] if device not in gone]
+    course["kernel_before"] = kernel_values(store.host, changes)
+    try:
+        course["earlier"] = _profiles(store.host, course["stop"] + course["start"]) if store.host.is_live else {}
+        course["lacked"] = lacking(store.host, store.state["files"], {change.item.kind for change in changes})
+    except EXPECTED:
+        if not unseen:
+            raise
+    return course
 
 
 # -- health ------------------------------------------------------------------------------------------------------------
@@ -2597,8 +3108,8 @@ class Command:
         disruptive = self.words.disruptive
         changes = changes_to(self.host, folder, state, self.words.adopt, disruptive)
         changes += restarts_named(self.host, folder, state, changes, disruptive)
-        files = ifcfgs(folder.texts)
-        links = links_to_move(self.host, files, changes, disruptive)
+        files = links_of(self.host, folder.texts)
+        links = links_to_move(self.host, files, changes, disruptive, lagging(self.host, state))
         tell_running(self.host, changes, links, below_by_files(management_links(self.host), files))
         return changes, links
 
@@ -2657,14 +3168,31 @@ class Command:
         if not state.get("unconfirmed"):
             raise Problem("nothing waits to be confirmed")
         unit = state.pop("unconfirmed")["unit"]
-        write_json(self.store.path("state.json"), state)
+        with undisturbed():
+            self._keep(state)
         if unit:
             self.host.run(("systemctl", "stop", unit), check=False)
         self.tell({"generation": state["generation"]}, ["Generation %d stays." % state["generation"]])
         return DONE
 
+    def _keep(self, state):
+        """Write a state that waits for nobody. Once state.json has its name it is confirmed, whatever happens."""
+        try:
+            write_json(self.store.path("state.json"), state)
+        except OSError as error:
+            try:
+                is_waiting = self.store.state.get("unconfirmed")
+            except EXPECTED:
+                words = "%s. Whether generation %d is confirmed can't be read: mend that, and see `kvmgen-apply status`"
+                raise Stuck(words % (_told_of(error), state["generation"]))
+            if is_waiting:
+                raise
+            log.warning("%s. That was after the end: generation %d is confirmed", _told_of(error), state["generation"])
+
     def rollback(self):
         """Go back to an earlier generation, the last one where none is named."""
+        if self.words.at_start:
+            return self._at_start()
         if self.words.unconfirmed:
             return self._watch()
         self.store.lock()
@@ -2673,6 +3201,14 @@ class Command:
         state = self.store.state
         target = state["generation"] - 1 if self.words.generation is None else self.words.generation
         return self._is_back(roll_back(self.store, target, "back to generation %d" % target))
+
+    def _at_start(self):
+        """Put files back before anything reads them; never waits, for the host's start waits for it."""
+        self.host.is_starting = True
+        self.store.lock()
+        with undisturbed():
+            restore_at_start(self.store)
+        return self._is_back([])
 
     def _watch(self):
         """Roll back once it is due; nobody may be able to come in and ask again, so what fails is tried again."""
@@ -2793,6 +3329,7 @@ def parser():
     back = commands.add_parser("rollback", help=Command.rollback.__doc__, **shared)
     back.add_argument("generation", type=int, nargs="?")
     back.add_argument("--unconfirmed", action="store_true", help="only what nobody confirmed in time")
+    back.add_argument("--at-start", action="store_true", help="only files, and only of what a reboot cut off")
     back.add_argument("--at", type=float, help=argparse.SUPPRESS)  # when; counted from the host's start
     commands.add_parser("status", help=Command.status.__doc__, **shared)
     commands.add_parser("history", help=Command.history.__doc__, **shared)

@@ -1,4 +1,4 @@
-"""What a renderer returns: one file of a host's folder, as text, with what it defines."""
+"""What a renderer returns: one file of a host's folder, as text or bytes, with what it defines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ class Kind(StrEnum):
     UDEV = "udev"
     LINK = "link"
     FIREWALL = "firewall"
+    UNIT = "unit"
     NETWORK = "network"
     NWFILTER = "nwfilter"
+    SEED = "seed"
     DOMAIN = "domain"
     GUEST_FILE = "guest-file"
 
@@ -54,9 +56,10 @@ class Defines:
 class Artifact:
     """One generated file.
 
-    ``path`` is relative to the host's folder: ``etc/...`` is copied to ``/`` on the host, ``libvirt/...`` is defined
-    through virsh, ``guests/NAME/...`` belongs inside a guest. ``sources`` are the places of the inventory it was made
-    from, the most telling first.
+    ``path`` is relative to the host's folder: ``etc/...`` and ``var/...`` are copied to ``/`` on the host,
+    ``libvirt/...`` is defined through virsh, ``guests/NAME/...`` belongs inside a guest. ``sources`` are the places of
+    the inventory it was made from, the most telling first. ``binary`` are the bytes of a file that isn't text; its
+    ``text`` is empty.
     """
 
     path: str
@@ -65,3 +68,9 @@ class Artifact:
     sources: tuple[Origin, ...]
     mode: int = 0o644
     defines: Defines | None = None
+    binary: bytes | None = None
+
+    @property
+    def content(self) -> bytes:
+        """The file's bytes."""
+        return self.text.encode() if self.binary is None else self.binary

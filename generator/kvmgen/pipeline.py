@@ -150,15 +150,15 @@ def _plan(
 
 def _plan_view(output: Path, to_stage: bool, view: HostView) -> Plan:
     name = view.host.name
-    texts = host_texts(view, render(view))
-    plan = plan_host(output, name, texts)
+    files = host_files(view, render(view))
+    plan = plan_host(output, name, files)
     if to_stage and not plan.problems:
-        stage(output, name, texts, plan)
+        stage(output, name, files, plan)
     return plan
 
 
-def host_texts(view: HostView, artifacts: Sequence[Artifact]) -> dict[str, str]:
-    """A host's folder: path -> text, the manifest included."""
-    texts = {artifact.path: artifact.text for artifact in artifacts}
-    texts[MANIFEST] = manifest(view.site.name, view.host.name, str(view.host.platform), artifacts)
-    return texts
+def host_files(view: HostView, artifacts: Sequence[Artifact]) -> dict[str, bytes]:
+    """A host's folder: path -> content, the manifest included."""
+    files = {artifact.path: artifact.content for artifact in artifacts}
+    files[MANIFEST] = manifest(view.site.name, view.host.name, str(view.host.platform), artifacts).encode()
+    return files

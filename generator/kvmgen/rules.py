@@ -27,7 +27,7 @@ from functools import cache
 from kvmgen import pipeline
 from kvmgen.checks import CHECKS
 from kvmgen.diagnostics import Rule
-from kvmgen.inventory import context, firewall, read, schema, silence, source
+from kvmgen.inventory import context, firewall_rules, read, schema, silence, source
 from kvmgen.output import plan, tree
 from kvmgen.value import value
 
@@ -68,7 +68,7 @@ _FOUND_ELSEWHERE: tuple[Rule, ...] = (
     *silence.RULES,
     *schema.RULES,
     *context.RULES,
-    *firewall.RULES,
+    *firewall_rules.RULES,
     *pipeline.RULES,
     *plan.RULES,
     *tree.RULES,

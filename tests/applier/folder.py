@@ -19,7 +19,10 @@ from typing import Any
 PROJECT = Path(__file__).parents[2]
 APPLIER = PROJECT / "generator/applier/kvmgen_apply.py"
 HOST = "kvm01"
-ORDER = ("modules", "sysctl", "udev", "link", "firewall", "network", "nwfilter", "domain", "guest-file")
+ORDER = (
+    *("modules", "sysctl", "udev", "link", "firewall", "unit"),
+    *("network", "nwfilter", "seed", "domain", "guest-file"),
+)
 
 SYSCTL = "etc/sysctl.d/90-kvmgen.conf"
 IFCFG = "etc/sysconfig/network-scripts/ifcfg-br0"
@@ -39,18 +42,22 @@ _KINDS = (
     ("etc/udev/", "udev"),
     ("etc/sysconfig/ip", "firewall"),
     ("etc/firewalld/", "firewall"),
+    ("etc/nftables/", "firewall"),
+    ("etc/systemd/", "unit"),
     ("etc/", "link"),
     ("libvirt/networks/", "network"),
     ("libvirt/nwfilters/", "nwfilter"),
     ("libvirt/domains/", "domain"),
     ("guests/", "guest-file"),
+    ("var/lib/libvirt/images/", "seed"),
 )
 
 
 def entry_of(path: str, content: bytes, **more: Any) -> dict[str, Any]:
     """The manifest's entry of a file; `more` replaces what it says."""
     kind = next(kind for start, kind in _KINDS if path.startswith(start))
-    return {"path": path, "sha256": hashlib.sha256(content).hexdigest(), "mode": "0644", "kind": kind, **more}
+    mode = "0600" if path.endswith(".nmconnection") else "0644"  # NetworkManager passes over any other
+    return {"path": path, "sha256": hashlib.sha256(content).hexdigest(), "mode": mode, "kind": kind, **more}
 
 
 def manifest_of(entries: Iterable[Mapping[str, Any]], **more: Any) -> dict[str, Any]:

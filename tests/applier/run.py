@@ -165,13 +165,13 @@ def _make_testable(folder: Path) -> None:
         if entry not in kept:
             file.unlink()
         elif entry["kind"] == "domain":
-            file.write_text(_pinned(as_testable(file.read_text())))
+            file.write_text(pinned(as_testable(file.read_text())))
             entry["sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     manifest["files"] = kept
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def _pinned(domain_xml: str) -> str:
+def pinned(domain_xml: str) -> str:
     """The domain with the machine's version: an alias would be no version that libvirt keeps."""
     return re.sub('machine="(pc|q35)"', lambda found: f'machine="{_machines()[found[1]]}"', domain_xml)
 

@@ -288,9 +288,9 @@ def test_where_systemd_runs_the_rollback_is_a_service(image: Armed, lab_host: La
     run(0, "rollback")
     run(0, *apply, "1")
     _, first, stopped, second = lab_host.file("/run/lab/asked").read_text().splitlines()
-    unit, *argv = first.split()
+    unit, kill_mode, *argv = first.split()
     assert stopped == f"systemctl stop {unit.removeprefix('--unit=')}"
-    assert argv[:3] == [sys.executable, "-I", str(APPLIER)]
+    assert (kill_mode, argv[:3]) == ("--property=KillMode=process", [sys.executable, "-I", str(APPLIER)])
     assert there.exists()
-    lab_host.run(*second.split()[1:])
+    lab_host.run(*second.split()[2:])
     assert not there.exists()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import yaml
 from lxml import etree
 
 from kvmgen.artifact import Artifact
@@ -18,7 +19,8 @@ _FIREWALLD = frozenset(
     (
         *("direct", "chain", "rule", "passthrough", "ipv", "table", "priority"),
         *("zone", "target", "short", "description", "interface", "source", "service", "port", "masquerade", "forward"),
-        *("name", "address", "protocol"),
+        *("name", "address", "protocol", "policy", "ingress-zone", "egress-zone", "family", "destination", "value"),
+        *("icmp-type", "log", "prefix", "level", "accept", "drop", "reject"),
     )
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -33,6 +35,13 @@ _IPTABLES = re.compile(
     r"\*(filter|nat|mangle|raw)|:[A-Za-z0-9_-]+ (ACCEPT|DROP|-) \[0:0\]|(-A|-I) [A-Za-z0-9_-]+ \S.*|COMMIT"
 )
 
+_NFT = re.compile(
+    r"(delete )?table bridge kvmgen( \{)?|\tchain forward \{"
+    r"|\t\ttype filter hook forward priority filter; policy accept;"
+    r'|\t\tmeta ibrname "[^"]+"( [io]ifname != ("[^"]+"|\{ "[^{}]+" \}))* drop|\t?\}'
+)
+_DROP_IN = re.compile(r"\[Service\]|ExecStartPre=/usr/sbin/nft -f /etc/nftables/kvmgen\.nft")
+
 _LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("network-scripts/ifcfg-", _IFCFG),
     ("network-scripts/route", _ROUTE),
@@ -41,6 +50,8 @@ _LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("modules-load.d/", _MODULE),
     ("sysconfig/iptables", _IPTABLES),
     ("sysconfig/ip6tables", _IPTABLES),
+    ("nftables/", _NFT),
+    ("systemd/system/", _DROP_IN),
 )
 """What a line of a file is, by a part of its path; the first that fits counts."""
 
@@ -58,7 +69,21 @@ def injections(artifact: Artifact) -> Iterator[str]:
 def _judge(path: str) -> Callable[[Artifact], Iterator[str]]:
     if path.endswith(".xml"):
         return _xml
+    if "/seed/" in path:
+        return _seed
     return _json if path.endswith(".json") else _lines
+
+
+_SEED_KEYS = {"meta-data": {"instance-id", "local-hostname"}, "network-config": {"version", "ethernets"}}
+
+
+def _seed(artifact: Artifact) -> Iterator[str]:
+    name = artifact.path.rpartition("/")[2]
+    data = yaml.safe_load(artifact.text)
+    if not isinstance(data, dict) or (name in _SEED_KEYS and set(data) != _SEED_KEYS[name]):
+        yield f"{artifact.path} has {sorted(map(str, data))}"
+    elif name == "user-data" and not artifact.text.startswith("#cloud-config\n"):
+        yield f"{artifact.path} isn't cloud-config"
 
 
 def _json(artifact: Artifact) -> Iterator[str]:

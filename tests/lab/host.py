@@ -6,6 +6,7 @@ pipe to it closes. So nothing is left behind even where pytest itself is killed.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -49,8 +50,16 @@ REAL_PARTS = {
     "iptables": "iptables",
     "nft": "nftables",
     "firewalld": "firewalld",
+    "NetworkManager": "network-manager",
     "qemu-system-x86_64": "qemu-system-x86",
 }
+# A NIC without a profile gets none.
+NETWORKMANAGER_CONF = """\
+[main]
+plugins=keyfile
+dhcp=internal
+no-auto-default=*
+"""
 LIBVIRTD_CONF = 'auth_unix_ro = "none"\nauth_unix_rw = "none"\n'
 # Guests run as root and log to files: no log daemon, no chown of files that the machine owns.
 QEMU_CONF = """\
@@ -253,6 +262,10 @@ class LabHost:
             self.run("sh", "-c", 'kill "$(cat "/run/lab/$0.pid")"', name, check=False)
         _reap(daemon)
 
+    def resume_daemon(self, name: str) -> None:
+        """Have a daemon that SIGSTOP holds go on: nsenter stopped with it, and passes this on."""
+        self._daemons[name].send_signal(signal.SIGCONT)
+
     def wait_for(self, daemon: str, ready: Callable[[], bool], timeout: float = START_TIMEOUT) -> None:
         """Poll until `ready` says so; fail with the daemon's last words where it never does."""
         deadline = time.monotonic() + timeout
@@ -309,6 +322,23 @@ class LabHost:
             "dbus-send", "--system", "--print-reply", "--dest=org.freedesktop.DBus", "/", *question, check=False
         )
         return "boolean true" in answer.stdout
+
+    def start_networkmanager(self, conf: str = NETWORKMANAGER_CONF) -> None:
+        """Start NetworkManager with the profiles that are there; one that already runs is restarted, and links stay.
+
+        It does without udev where it finds /sys read-only as it starts; afterwards bridges can be set there again.
+        """
+        self.stop_daemon("NetworkManager")
+        self.write("/etc/NetworkManager/NetworkManager.conf", conf)
+        self.run("rm", "-rf", "/etc/NetworkManager/dispatcher.d", "/etc/NetworkManager/conf.d")
+        self.run("mkdir", "-p", "/run/NetworkManager", "/var/lib/NetworkManager")
+        self.run("mount", "-o", "remount,ro", "/sys")
+        self.start_daemon("NetworkManager", "NetworkManager", "--debug")
+        self.wait_for("NetworkManager", self._networkmanager_answers)
+        self.run("mount", "-o", f"remount,{self._sys_mode}", "/sys")
+
+    def _networkmanager_answers(self) -> bool:
+        return self.run("nmcli", "--get-values", "RUNNING", "general", check=False).stdout.strip() == "running"
 
     # -- libvirt and links -----------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -52,12 +52,17 @@ echo '{END}'
 """
 
 
-def run_in_machine(main: str, files: Mapping[str, str]) -> str:
-    """Boot, run a bash script with these files (path -> text) beside it, and return what it printed."""
-    kernel, modules = debian_kernel(MODULES)
+def run_in_machine(
+    main: str, files: Mapping[str, str], *, programs: Sequence[str] = (), modules: Sequence[str] = ()
+) -> str:
+    """Boot, run a bash script with these files (path -> text) beside it, and return what it printed.
+
+    ``programs`` and ``modules``, in the order of their dependencies, are what it needs beside the usual ones.
+    """
+    kernel, loaded = debian_kernel((*MODULES, *modules))
     packed = {"init": INIT.encode(), "main": main.encode(), **{path: text.encode() for path, text in files.items()}}
-    packed |= {f"modules/{number:02}-{file.name}": file.read_bytes() for number, file in enumerate(modules)}
-    packed |= dict(packed_programs(PROGRAMS))
+    packed |= {f"modules/{number:02}-{file.name}": file.read_bytes() for number, file in enumerate(loaded)}
+    packed |= dict(packed_programs((*PROGRAMS, *programs)))
     with NamedTemporaryFile(suffix=".cpio") as image:
         image.write(cpio(packed))
         image.flush()

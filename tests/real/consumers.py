@@ -18,7 +18,8 @@ from xml.etree import ElementTree
 from kvmgen.artifact import Artifact, Kind
 from kvmgen.model.host import Link, Node
 from kvmgen.model.site import HostView
-from kvmgen.render._ifcfg_keys import Machine, keys
+from kvmgen.render._ifcfg_keys import keys
+from kvmgen.render._machine import Machine
 from tests.lab.domain import as_testable
 from tests.lab.host import LabHost
 from tests.real.compare import differences
@@ -105,6 +106,15 @@ _DEFINE = {Kind.NETWORK: "net-define", Kind.NWFILTER: "nwfilter-define", Kind.DO
 _UNDEFINE = {Kind.NETWORK: "net-undefine", Kind.NWFILTER: "nwfilter-undefine", Kind.DOMAIN: "undefine"}
 _DUMP = {Kind.NETWORK: "net-dumpxml --inactive", Kind.NWFILTER: "nwfilter-dumpxml", Kind.DOMAIN: "dumpxml --inactive"}
 _QUIET = -1
+
+
+def in_schema(found: Sequence[Item], schema: str) -> Iterator[Refusal]:
+    """Hold each object against libvirt's own RELAX NG schema."""
+    for item in found:
+        command = ["xmllint", "--noout", "--relaxng", f"/usr/share/libvirt/schemas/{schema}.rng", "-"]
+        done = subprocess.run(command, input=_text(item), capture_output=True, text=True, timeout=LONG, check=False)
+        if done.returncode:
+            yield Refusal(item, done.stderr)
 
 
 def define(lab: LabHost, found: Sequence[Item]) -> Iterator[Refusal]:

@@ -99,6 +99,13 @@ def _hosts(draw: st.DrawFn, platform: str) -> Files:
     return {"hosts/new.yaml": data, "networks/of-new.yaml": network, "guests/of-new.yaml": guest}
 
 
+NO_FIREWALL_WORDS: Mapping[str, tuple[str, ...]] = {
+    "el6": ("zones", "policies"),
+    "el7": ("policies", "chain-policies"),
+    "el9.4": ("direct", "chains", "chain-policies"),
+}
+
+
 def _hang_together(data: Files) -> None:
     """Let the links that a host's links name be there."""
     for name, vlan in data.get("vlans", {}).items():
@@ -112,7 +119,7 @@ def _hang_together(data: Files) -> None:
     there = {name for kind in ("bonds", "vlans", "bridges") for name in data.get(kind, {})}
     for name in sorted(named - there):
         data.setdefault("ethernets", {}).setdefault(name, {})
-    lacking = {"el6": ("zones",), "el9.4": ("direct", "chains", "policies")}.get(data["platform"], ("policies",))
+    lacking = NO_FIREWALL_WORDS.get(data["platform"], ("chain-policies",))
     for key in lacking:
         data.get("firewall", {}).pop(key, None)
 
@@ -130,6 +137,34 @@ def _networks(draw: st.DrawFn) -> Files:
     nic = {"network": "new", **draw(one_of({}, {"addresses": ["198.51.100.40/24", "2001:db8:1::40/64"]}))}
     guest = {"hosts": [home], "interfaces": {"eth0": nic}}
     return {"networks/new.yaml": data, **({"guests/on-new.yaml": guest} if draw(st.booleans()) else {})}
+
+
+ON_DEVICES = ("libvirt-name", "uuid", "managed", "segment", "vlan", "portgroups", "autostart")
+"""What a network has whose guests are on devices of the host."""
+
+
+@st.composite
+def _device_networks(draw: st.DrawFn) -> Files:
+    """Networks by macvtap, of virtual functions, and on a bridge of Open vSwitch, each with a guest."""
+    mode = draw(one_of("hostdev", "hostdev", "private", "vepa", "passthrough", "openvswitch", "bridge"))
+    way = draw(one_of(*(("pci-addresses", "pf") if mode == "hostdev" else ("devices", "devices", "devices", "pf"))))
+    data = draw(_documents("network"))
+    kept = ON_DEVICES if draw(one_of(True, True, True, False)) else data.keys()
+    made = {"pf": "eno2", "devices": ["eno2"], "pci-addresses": ["0000:07:10.0"]}
+    plug = {"bridge": {"name": "ovs0"}} if mode == "openvswitch" else {way: data.get(way, made[way])}
+    forward = "bridge" if mode == "openvswitch" else mode
+    data = {key: value for key, value in data.items() if key in kept} | plug
+    data |= {"hosts": {"new": {}}, "forward": forward}
+    if mode != "hostdev":
+        data.pop("managed", None)
+    nic = {"network": "new", **draw(one_of({"anti-spoofing": "none"}, {"anti-spoofing": "none", "vlan": 7}, {}))}
+    bridges = {"ovs0": {"openvswitch": True}, "br0": {}, "br1": {}}
+    host = {"platform": "el9.4", "ethernets": {"eno1": {}, "eno2": {}}, "bridges": bridges}
+    return {
+        "networks/new.yaml": data,
+        "hosts/new.yaml": host,
+        "guests/on-new.yaml": {"hosts": ["new"], "interfaces": {"eth0": nic}},
+    }
 
 
 def _guests() -> Strategy:
@@ -167,6 +202,7 @@ SUBJECTS: Mapping[str, Subject] = {
         Subject("host-el8.6", "host", _hosts("el8.6")),
         Subject("host-el9.4", "host", _hosts("el9.4")),
         Subject("network", "network", _networks()),
+        Subject("network-devices", "network", _device_networks()),
         Subject("guest", "guest", _guests()),
         Subject("inside", "guest", _insides()),
         Subject("filter", "filter", _filters()),

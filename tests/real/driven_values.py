@@ -40,6 +40,7 @@ _COMMON: Mapping[str, Strategy] = {
     "common#domain": one_of("example.org", "lab.example.org", "www", "a-b.example.net"),
     "common#memory": one_of("512 MiB", "1 GiB", "2048 MiB", "524288 KiB"),
     "common#zone": one_of("public", "dmz", "internal"),
+    "common#vlan-tags": one_of(7, {"tags": [7]}, {"tags": [7, 11], "native": 11}, {"tags": [7], "trunk": True}),
     "common#uuid": one_of("1c3384c7-093a-5689-2cf3-320ef716ba2e", "00000000-0000-4000-8000-000000000001"),
 }
 _SYSCTL = {
@@ -78,6 +79,25 @@ def _rules(draw: st.DrawFn) -> str:
     return " ".join(part for part in map(draw, parts) if part)
 
 
+_POLICY_ZONES = one_of(["public"], ["public", "dmz"], ["internal"], ["ANY"], ["HOST"], ["HOST", "dmz"])
+
+
+@st.composite
+def _rich_rules(draw: st.DrawFn) -> dict[str, Any]:
+    """Rules that firewalld may take."""
+    parts: list[dict[str, Any]] = [
+        {"action": draw(one_of("accept", "drop", "reject"))},
+        draw(one_of({}, {"family": "ipv6"}, {"source": "192.0.2.0/24"}, {"destination": "2001:db8::/64"})),
+        draw(
+            one_of(
+                {"service": "ssh"}, {"service": "mdns"}, {"port": "8080-8089/tcp"}, {"icmp-type": "echo-request"}, {}
+            )
+        ),
+        draw(one_of({}, {}, {"log": {"prefix": "told: ", "level": "info"}}, {"log": {}}, {"priority": -7})),
+    ]
+    return {key: value for part in parts for key, value in part.items()}
+
+
 _HOST: Mapping[str, Strategy] = {
     "host/hostname": one_of("new.example.org", "new"),
     "host/management": _LINKS,
@@ -104,6 +124,12 @@ _HOST: Mapping[str, Strategy] = {
     "host/firewall/chains": one_of([{"family": "both", "chain": "own"}]),
     "host/firewall/zones/*/services/0": one_of("ssh", "http", "dns", "https", "our-own"),
     "host/firewall/zones/*/ports/0": one_of("22/tcp", "5900-5999/tcp", "53/udp"),
+    "host/firewall/policies/KEY": one_of("in", "out", "lan-dmz"),
+    "host/firewall/policies/*/ingress-zones": _POLICY_ZONES,
+    "host/firewall/policies/*/egress-zones": _POLICY_ZONES,
+    "host/firewall/policies/*/services/0": one_of("ssh", "http", "dns"),
+    "host/firewall/policies/*/ports/0": one_of("22/tcp", "5900-5999/tcp"),
+    "common#firewall-rules": st.lists(_rich_rules(), max_size=3),
 }
 
 _LEASES = one_of(
@@ -117,6 +143,11 @@ _NETWORK: Mapping[str, Strategy] = {
         one_of(*HOSTS), one_of({}, {}, {"autostart": False}, {"bridge": {"name": "virbr7"}}), min_size=1, max_size=2
     ),
     "network/hosts/KEY": one_of(*HOSTS),
+    "network/forward": one_of("nat", "route", "open", "isolated", "bridge"),
+    "network/devices": one_of(["eno2"], ["eno2", "br0"], ["br1"]),
+    "network/pf": one_of("eno1", "eno2"),
+    "network/pci-addresses": one_of(["0000:07:10.0"], ["0000:07:10.0", "0001:81:1f.7"]),
+    "network/segment": one_of("lan", "dmz"),
     "network/uuid": one_of("1c3384c7-093a-5689-2cf3-320ef716ba2e"),
     "network/libvirt-name": one_of("new", "lab", "net.1"),
     "network/forward-dev": one_of("eno1", "eno2", "br0"),
@@ -141,6 +172,10 @@ _GUEST: Mapping[str, Strategy] = {
     "guest/vcpus": one_of(1, 2, 4),
     "guest/cpu/topology": one_of({"sockets": 1, "cores": 1, "threads": 1}, {"sockets": 1, "cores": 2, "threads": 1}),
     "guest/platform": one_of("el6", "el7", "el8", "el8.6", "el9"),
+    "guest/cloud-init": one_of(
+        {}, {"instance": 2}, {"user-data": {"runcmd": [["touch", "/run/yes"], "echo on"], "timezone": "UTC"}}
+    ),
+    "guest/cloud-init/user-data/KEY": one_of("packages", "runcmd", "timezone", "motd"),
     "guest/graphics/1/listen": one_of("127.0.0.1", "::1"),
     "guest/disks/KEY": one_of("vda", "vdb", "sda", "hda", "hdc", "fda"),
     "guest/disks/*/file": one_of("/srv/images/new.qcow2", "/srv/two words & <more>.img"),
@@ -170,7 +205,7 @@ _SITE: Mapping[str, Strategy] = {
         f"site/{place}/{way.removeprefix('guest/')}": values
         for way, values in _GUEST.items()
         for place in ("defaults/guests", "profiles/*")
-        if way.split("/")[1] in ("machine", "vcpus", "cpu", "platform", "sysctl")
+        if way.split("/")[1] in ("machine", "vcpus", "cpu", "platform", "sysctl", "cloud-init")
     },
 }
 
@@ -220,16 +255,26 @@ KNOWN = Known(
         "host/ethernets/*": [(), (), ("addresses",), ("addresses", "routes")],
         "host/bonds/*": [("miimon",), ("miimon", "addresses"), ("miimon", "addresses", "routes")],
         "host/vlans/*": [(), ("addresses",), ("addresses", "routes")],
-        "host/bridges/*": [("ports",), ("addresses",), ("ports", "addresses"), ("ports", "addresses", "routes")],
-        "host/firewall": [("direct",), ("chains", "direct"), ("zones",), ("policies",)],
+        "host/bridges/*": [
+            ("ports",),
+            ("ports", "isolation"),
+            ("addresses",),
+            ("ports", "addresses"),
+            ("ports", "addresses", "routes"),
+        ],
+        "host/firewall": [("direct",), ("chains", "direct"), ("zones",), ("policies",), ("zones", "policies")],
         "network": [("bridge", "addresses"), ("bridge", "addresses", "dhcp"), ("bridge",)],
         "network/bridge": [("name",)],
-        "guest": [("interfaces",), ("disks",), ("interfaces", "disks"), ("interfaces", "platform")],
+        "guest": [
+            *(("interfaces",), ("disks",), ("interfaces", "disks")),
+            *(("interfaces", "platform"), ("interfaces", "cloud-init")),
+        ],
         "guest/disks/*": [("file",), ("dev",), ("volume",)],
         "guest/interfaces/*": [("network",), ("bridge",), ("network", "addresses"), ("bridge", "addresses", "routes")],
         "filter/rules/0/else": [(protocol,) for protocol in ATTRIBUTES],
     },
     either={
+        "guest": [("cloud-init", "sysctl"), ("cloud-init", "firewall")],
         "guest/disks/*": [("file", "dev", "volume"), ("file", "pool"), ("dev", "pool"), ("dev", "format")],
         "guest/interfaces/*": [("network", "bridge"), ("bridge", "portgroup"), ("filter", "anti-spoofing")],
     },

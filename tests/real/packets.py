@@ -25,7 +25,7 @@ from kvmgen.artifact import Kind
 from kvmgen.model.guest import Guest
 from kvmgen.model.host import Host
 from kvmgen.model.site import views
-from kvmgen.pipeline import host_texts, load
+from kvmgen.pipeline import host_files, load
 from kvmgen.render import render
 from tests.lab import frames
 from tests.lab.guest import LabGuest
@@ -75,14 +75,20 @@ class Nic:
 
 
 @cache
-def compiled(host: str, platform: str | None = None) -> Compiled:
-    """What the compiler makes of the example inventory for one host, or would if the host had another platform."""
+def compiled(host: str, platform: str | None = None, isolated: str | None = None) -> Compiled:
+    """What the compiler makes of the example inventory for one host, or would if the host had another platform.
+
+    ``isolated`` names a bridge that gets ``isolation: guests``, in place of the host's direct rules.
+    """
     if platform is None:
         return _compile(INVENTORY, host)
     with tempfile.TemporaryDirectory() as folder:
         inventory = shutil.copytree(INVENTORY, Path(folder, "inventory"))
         file = inventory / "hosts" / f"{host}.yaml"
-        file.write_text(re.sub(r"(?m)^platform: .*$", f"platform: {platform}", file.read_text()))
+        text = re.sub(r"(?m)^platform: .*$", f"platform: {platform}", file.read_text())
+        if isolated is not None:
+            text = re.sub(rf"(?m)^  {isolated}:$", r"\g<0>\n    isolation: guests", text).partition("  direct:\n")[0]
+        file.write_text(text)
         return _compile(inventory, host)
 
 
@@ -92,7 +98,8 @@ def _compile(inventory: Path, host: str) -> Compiled:
     assert result.is_good, result.diagnostics
     (view,) = (view for view in views(result.site) if view.host.name == host)
     guests = {guest.name: guest for guest in view.guests}
-    return Compiled(host=view.host, guests=guests, texts=host_texts(view, render(view)))
+    texts = {path: content.decode(errors="replace") for path, content in host_files(view, render(view)).items()}
+    return Compiled(host=view.host, guests=guests, texts=texts)
 
 
 def nic_of(files: Compiled, guest: str, mac: str) -> Nic:
@@ -133,9 +140,11 @@ class ExampleHost(LabHost):
 
 
 @contextmanager
-def running(name: str, platform: str | None = None, networks: Sequence[str] = ()) -> Iterator[ExampleHost]:
+def running(
+    name: str, platform: str | None = None, networks: Sequence[str] = (), isolated: str | None = None
+) -> Iterator[ExampleHost]:
     """The host with its kernel settings, bridges, packet filter and nwfilters, and with the named networks started."""
-    files = compiled(name, platform)
+    files = compiled(name, platform, isolated)
     with ExampleHost(files) as lab:
         apply_sysctl(lab, "".join(files.texts[path] for path in files.of_kind(Kind.SYSCTL)))
         for bridge in files.host.bridges:
@@ -169,6 +178,8 @@ def _load_packet_filter(lab: ExampleHost) -> None:
     """The files of el6's iptables, or those of firewalld with the backend of its release."""
     texts = lab.files.texts
     load_iptables(lab, texts)
+    if "etc/nftables/kvmgen.nft" in texts:
+        lab.run("nft", "-f", "-", input=without_bridge_names(lab, texts["etc/nftables/kvmgen.nft"]))
     own = {path.removeprefix(FIREWALLD): text for path, text in texts.items() if path.startswith(FIREWALLD)}
     if not own:
         return
@@ -179,6 +190,15 @@ def _load_packet_filter(lab: ExampleHost) -> None:
             target.write_text(text)
         backend: Backend = "iptables" if lab.files.host.platform.major == 7 else "nftables"
         assert lab.start_firewalld(Path(folder), backend) == "running", lab.log("firewalld")
+
+
+def without_bridge_names(lab: LabHost, table: str) -> str:
+    """The table as it is where the kernel can match a bridge's name, else for the ports of every bridge alike.
+
+    tests/real/test_qemu_isolation.py has the table as it is.
+    """
+    known = lab.run("nft", "-c", "-f", "-", input=table, check=False).returncode == 0
+    return table if known else re.sub(r'meta ibrname "[^"]*" ', "", table)
 
 
 # -- guests and what is outside ----------------------------------------------------------------------------------------

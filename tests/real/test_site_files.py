@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from kvmgen.model.host import DirectRule, Node, Zone
-from kvmgen.render._ifcfg_keys import Machine as LinkMachine
 from kvmgen.render._ifcfg_keys import keys
+from kvmgen.render._machine import Machine as LinkMachine
 from tests.lab.host import Backend, LabHost
 from tests.real.site import HOSTS, CompiledSite, Machine
 from tests.render.shell import SHELLS, sourced
@@ -172,7 +172,7 @@ def _meant_tables(node: Node, family: str) -> dict[str, Table]:
     firewall = node.firewall
     assert firewall is not None
     rules = sorted((rule for rule in firewall.rules if rule.family == family), key=lambda rule: rule.priority)
-    policies = {chain: verdict for said, chain, verdict in firewall.policies if said == family}
+    policies = {chain: verdict for said, chain, verdict in firewall.chain_policies if said == family}
     names = {rule.table for rule in rules} | ({"filter"} if policies else set())
     tables = {name: Table(dict.fromkeys(BUILT_IN[name], "ACCEPT"), {}) for name in names}
     if policies:

@@ -22,7 +22,7 @@ from kvmgen.model.network import (
     VirtualNetwork,
 )
 from kvmgen.model.platform import Platform
-from kvmgen.model.values import GIB, Bandwidth, Bandwidths, Mac, Route
+from kvmgen.model.values import GIB, Bandwidth, Bandwidths, Mac, Route, VlanTags
 from kvmgen.render.domain import domain_xml
 from kvmgen.render.network import network_xml
 from tests.render.builders import address, addresses, disk, guest, lease, leases, network, nic
@@ -129,6 +129,27 @@ NETWORKS: dict[str, VirtualNetwork] = {
             isolated=True,
             portgroups=(Portgroup(name="slow", bandwidth=LIMITS),),
         ),
+        network("passthrough", forward=Forward.PASSTHROUGH, bridge="", mac=None, devices=("eno3", "eno4")),
+        network(
+            "hostdev",
+            forward=Forward.HOSTDEV,
+            bridge="",
+            mac=None,
+            pci_addresses=("0000:07:10.0", "0001:81:1f.7"),
+            vlan=VlanTags(tags=(7,)),
+        ),
+        network(
+            "openvswitch",
+            forward=Forward.BRIDGE,
+            bridge="ovs0",
+            mac=None,
+            openvswitch=True,
+            vlan=VlanTags(tags=(10, 20), native=10, trunk=True),
+            portgroups=(
+                Portgroup(name="alone", vlan=VlanTags(tags=(40,), trunk=True)),
+                Portgroup(name="one", default=True, vlan=VlanTags(tags=(30,)), bandwidth=LIMITS),
+            ),
+        ),
     )
 }
 
@@ -167,7 +188,7 @@ DOMAINS: dict[str, tuple[str, Guest]] = {
                     ),
                     nic("eth0", mac=Mac("52:54:00:24:4c:ef"), model="e1000e", queues=4, link_up=False, isolated=True),
                     nic("dmz", mac=Mac("52:54:00:24:4c:f0"), network="nat", pci=(5, 0, 0)),
-                    nic("lan", mac=Mac("52:54:00:24:4c:f1"), vlan=11, pci=(5, 0, 1)),
+                    nic("lan", mac=Mac("52:54:00:24:4c:f1"), vlan=VlanTags(tags=(11,)), pci=(5, 0, 1)),
                 ),
                 serial_console=True,
                 guest_agent=True,

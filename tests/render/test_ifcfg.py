@@ -17,7 +17,7 @@ from kvmgen.model.platform import Platform
 from kvmgen.model.values import Dns, Mac, Route
 from kvmgen.render import ifcfg
 from kvmgen.render._ifcfg_keys import quoted
-from tests.render.builders import host
+from tests.render.builders import host, uuid
 from tests.render.shell import SHELLS, sourced
 
 ORIGIN = Origin("hosts/kvm01.yaml")
@@ -37,12 +37,12 @@ def route(to: str, via: str, metric: int | None = None) -> Route:
 
 
 def eth(name: str = "eno1", addressing: Addressing = NO_ADDRESS, **said: Any) -> Ethernet:
-    return Ethernet(name=name, origin=ORIGIN, addressing=addressing, **said)
+    return Ethernet(name=name, origin=ORIGIN, uuid=uuid(name), addressing=addressing, **said)
 
 
 def bridge(name: str = "br0", addressing: Addressing = NO_ADDRESS, **said: Any) -> Bridge:
     usual: dict[str, Any] = {"ports": (), "stp": False, "forward_delay": 0, "segment": name}
-    return Bridge(name=name, origin=ORIGIN, addressing=addressing, **usual | said)
+    return Bridge(name=name, origin=ORIGIN, uuid=uuid(name), addressing=addressing, **usual | said)
 
 
 def machine(platform: str, **said: Any) -> Node:
@@ -77,13 +77,14 @@ def layered(platform: str) -> Node:
             Bond(
                 name="bond0",
                 origin=ORIGIN,
+                uuid=uuid("bond0"),
                 mtu=9000,
                 bridge="br0",
                 ports=("eno1", "eno2"),
                 options=(("mode", "active-backup"), ("miimon", "100")),
             ),
         ),
-        vlans=(Vlan(name="bond0.11", origin=ORIGIN, bridge="br11", parent="bond0", id=11),),
+        vlans=(Vlan(name="bond0.11", origin=ORIGIN, uuid=uuid("bond0.11"), bridge="br11", parent="bond0", id=11),),
         bridges=(
             bridge(
                 ports=("bond0",),

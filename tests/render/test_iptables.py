@@ -33,7 +33,7 @@ GATEWAY = Firewall(
         rule("INPUT", "-p tcp -m tcp --dport 22 -j SSH"),
         rule("INPUT", "-m state --state RELATED,ESTABLISHED -j ACCEPT", priority=-1),
     ),
-    policies=(("ipv4", "FORWARD", "DROP"), ("ipv6", "FORWARD", "DROP")),
+    chain_policies=(("ipv4", "FORWARD", "DROP"), ("ipv6", "FORWARD", "DROP")),
 )
 
 

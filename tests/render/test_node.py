@@ -11,11 +11,11 @@ from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectRule, Ethernet, Firewall, Sysctl, Zone
 from kvmgen.model.platform import Platform
 from kvmgen.render import inside, node
-from tests.render.builders import guest, host, view
+from tests.render.builders import guest, host, uuid, view
 
 ORIGIN = Origin("hosts/kvm01.yaml")
 EVERYTHING = host(
-    ethernets=(Ethernet(name="eth0", origin=ORIGIN),),
+    ethernets=(Ethernet(name="eth0", origin=ORIGIN, uuid=uuid("eth0")),),
     sysctl=(Sysctl(key="kernel.sysrq", value="0", origin=ORIGIN),),
     firewall=Firewall(
         origin=ORIGIN,
@@ -25,6 +25,7 @@ EVERYTHING = host(
 )
 
 IFCFG = "etc/sysconfig/network-scripts/ifcfg-eth0"
+KEYFILE = "etc/NetworkManager/system-connections/eth0.nmconnection"
 ZONE = "etc/firewalld/zones/guests.xml"
 SYSCTL = "etc/sysctl.d/90-kvmgen.conf"
 
@@ -35,8 +36,8 @@ SYSCTL = "etc/sysctl.d/90-kvmgen.conf"
         ("el6", {"etc/sysconfig/network", IFCFG, "etc/sysconfig/iptables", "etc/sysctl.conf"}),
         ("el7", {IFCFG, "etc/firewalld/direct.xml", ZONE, SYSCTL}),
         ("el8", {IFCFG, "etc/firewalld/direct.xml", ZONE, SYSCTL}),
-        ("el9", {ZONE, SYSCTL}),
-        ("el10", {ZONE, SYSCTL}),
+        ("el9", {KEYFILE, ZONE, SYSCTL}),
+        ("el10", {KEYFILE, ZONE, SYSCTL}),
     ],
 )
 def test_files_by_platform(platform: str, paths: set[str]) -> None:
@@ -44,10 +45,9 @@ def test_files_by_platform(platform: str, paths: set[str]) -> None:
     files = list(node.render(view(machine)))
     assert {file.path for file in files} == paths
     within = list(inside.render(view(guests=(guest("web01", inside=machine),))))
-    ifcfg_inside = platform not in ("el9", "el10")
-    assert {file.path for file in within} == ({f"guests/web01/{path}" for path in paths} if ifcfg_inside else set())
+    assert {file.path for file in within} == {f"guests/web01/{path}" for path in paths}
     assert all(file.kind is Kind.GUEST_FILE for file in within)
-    assert [(file.text, file.mode) for file in within] == [(file.text, file.mode) for file in files if ifcfg_inside]
+    assert [(file.text, file.mode) for file in within] == [(file.text, file.mode) for file in files]
 
 
 def test_a_guest_of_unknown_platform_has_no_files() -> None:

@@ -9,7 +9,7 @@ from kvmgen.diagnostics import Origin
 from kvmgen.model.filters import iptables_families
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.host import Host, Node
-from kvmgen.model.network import Forward
+from kvmgen.model.network import Forward, Plug, VirtualNetwork
 from kvmgen.model.site import Site
 
 OnBridge = tuple[str, str]
@@ -37,26 +37,32 @@ def is_bridge(site: Site, node: Node, name: str) -> bool:
 
 
 def on_bridges(site: Site, hosts: Collection[str]) -> Iterator[tuple[OnBridge, Guest, GuestInterface]]:
-    """Every guest's interface that can be on a bridge of one of some hosts, also by a network of mode bridge."""
+    """Every guest's interface that can be on a bridge of one of some hosts, also by a network of mode bridge.
+
+    Bridges of Open vSwitch are left out, where no packet filter of the kernel's sees a frame.
+    """
     if not hosts:
         return
-    by_network = {
-        (network.host, network.name): network.bridge for network in site.carried() if network.forward is Forward.BRIDGE
-    }
+    by_network = {(network.host, network.name): network.bridge for network in _on_bridges(site)}
     for guest in site.guests.values():
         for host in guest.hosts:
             if host in hosts:
                 for nic in guest.interfaces:
                     bridge = nic.bridge or by_network.get((host, nic.network or ""))
-                    if bridge:
+                    if bridge and not nic.openvswitch:
                         yield (host, bridge), guest, nic
+
+
+def _on_bridges(site: Site) -> Iterator[VirtualNetwork]:
+    """The networks that are a Linux bridge of their host."""
+    return (net for net in site.carried() if net.forward is Forward.BRIDGE and net.plug is Plug.BRIDGE)
 
 
 def with_guests(site: Site, hosts: Collection[str]) -> Mapping[OnBridge, Origin]:
     """The bridges of some hosts that guests can be on, each with an interface or network that shows it."""
     found: dict[OnBridge, Origin] = {}
-    for network in site.carried() if hosts else ():
-        if network.forward is Forward.BRIDGE and network.host in hosts:
+    for network in _on_bridges(site) if hosts else ():
+        if network.host in hosts:
             found.setdefault((network.host, network.bridge), network.origin)
     for place, _, nic in on_bridges(site, hosts):
         found.setdefault(place, nic.origin)

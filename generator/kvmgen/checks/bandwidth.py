@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.guest import Guest, GuestInterface
-from kvmgen.model.network import Forward, VirtualNetwork
+from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.site import Site
 from kvmgen.model.values import Bandwidth, Bandwidths
 
@@ -103,10 +103,10 @@ def floors(site: Site) -> Iterator[Diagnostic]:
             yield from _no_floor(group.bandwidth, network.at("portgroups", group.name, "bandwidth"), "on a port group")
     for guest, nic in site.nics():
         if nic.bandwidth is not None:
-            bridged = nic.bridge is not None or any(
-                network.forward is Forward.BRIDGE for network in _networks_of(site, guest, nic)
+            elsewhere = nic.bridge is not None or any(
+                not network.forward.makes_bridge for network in _networks_of(site, guest, nic)
             )
-            where = "on a bridge of the host" if bridged else None
+            where = "on a bridge or device of the host" if elsewhere else None
             yield from _no_floor(nic.bandwidth, nic.origin.at("bandwidth"), where)
 
 
@@ -163,7 +163,7 @@ def overcommitted(site: Site) -> Iterator[Diagnostic]:
         if floor is None:
             continue
         for network in _networks_of(site, guest, nic):
-            if network.forward is Forward.BRIDGE:
+            if not network.forward.makes_bridge:
                 continue
             inbound = network.bandwidth.inbound if network.bandwidth is not None else None
             if inbound is None:

@@ -147,6 +147,8 @@ def _unseen(site: Site) -> Iterator[tuple[DirectRule, Words, Origin]]:
 def _waits_for_frames(site: Site, node: Node, rule: DirectRule, read: Words) -> bool:
     if any(option.name.startswith("--physdev-") and not option.negated for option in read.options):
         return True
+    if read.get("--physdev-is-bridged"):  # negated: about what is routed
+        return False
     return rule.chain == "FORWARD" and is_bridge(site, node, read.bridge)
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from kvmgen.checks._plugs import Plugs
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.model.guest import Disk, Guest, GuestInterface
-from kvmgen.model.network import Forward, VirtualNetwork
+from kvmgen.model.network import Forward, Plug, VirtualNetwork
 from kvmgen.model.platform import Version
 from kvmgen.model.site import Site
 
 TOO_NEW = Rule(code="KV303", title="Something that a host's libvirt is too old for")
+
+_TAGS_ON_BRIDGES = (11, 0)
 
 At = Callable[..., Origin]
 
@@ -48,9 +51,11 @@ def too_new(site: Site) -> Iterator[Diagnostic]:
     for host, carried in site.networks.items():
         for network in carried.values():
             yield from _told(site, host, _network_needs(network))
+    plugs = Plugs(site)
     for guest in site.guests.values():
         for host in guest.hosts:
             yield from _told(site, host, _guest_needs(guest))
+            yield from _told(site, host, _tag_needs(guest, plugs, host))
 
 
 def _told(site: Site, host: str, needs: Iterator[Need]) -> Iterator[Diagnostic]:
@@ -75,8 +80,23 @@ def _network_needs(network: VirtualNetwork) -> Iterator[Need]:
     yield network.zone, (5, 1), "a network's firewalld zone", at, ("bridge", "zone")
     yield isolated, (6, 1), "isolated ports", at, ("isolated-ports" if network.isolated else "portgroups",)
     yield network.nat is not None and network.nat.ipv6, (6, 5), "NAT for IPv6", at, ("nat", "ipv6")
-    if network.forward is not Forward.BRIDGE:
+    yield network.forward is Forward.HOSTDEV, (1, 0, 5), "a pool of virtual functions (VFIO)", at, ("forward",)
+    if network.forward is Forward.BRIDGE and network.plug is Plug.BRIDGE:
+        yield network.vlan, _TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", at, ("vlan",)
+        for group in network.portgroups:
+            way = ("portgroups", group.name, "vlan")
+            yield group.vlan, _TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", at, way
+    yield from _tags_of_functions(network)
+    if network.forward.makes_bridge:
         yield from _needs_of_routed(network)
+
+
+def _tags_of_functions(network: VirtualNetwork) -> Iterator[Need]:
+    if network.forward is Forward.PASSTHROUGH:
+        since, what = (1, 3, 5), "a VLAN tag on a device that is passed through"
+        yield network.vlan, since, what, network.at, ("vlan",)
+        for group in network.portgroups:
+            yield group.vlan, since, what, network.at, ("portgroups", group.name, "vlan")
 
 
 def _needs_of_routed(network: VirtualNetwork) -> Iterator[Need]:
@@ -116,4 +136,11 @@ def _nic_needs(nic: GuestInterface) -> Iterator[Need]:
     yield floor, (1, 0, 1), "a floor", nic.origin.at, ("bandwidth", "inbound", "floor")
     yield nic.mtu, (3, 1), "an interface's MTU", nic.origin.at, ("mtu",)
     yield nic.isolated, (6, 1), "an isolated port", nic.origin.at, ("isolated",)
-    yield nic.vlan, (11, 0), "a VLAN tag on a Linux bridge", nic.origin.at, ("vlan",)
+
+
+def _tag_needs(guest: Guest, plugs: Plugs, host: str) -> Iterator[Need]:
+    for nic in guest.interfaces:
+        network = plugs.network(host, nic)
+        libvirts = network is not None and network.forward.makes_bridge
+        if nic.vlan is not None and plugs.of(host, nic) is Plug.BRIDGE and not libvirts:
+            yield True, _TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", nic.origin.at, ("vlan",)

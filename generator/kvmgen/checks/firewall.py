@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kvmgen.checks._words import words
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.model.site import Site
 
@@ -32,7 +33,8 @@ def cut_off(site: Site) -> Iterator[Diagnostic]:
     https://docs.kernel.org/networking/ip-sysctl.html.
     """
     for host in site.hosts.values():
-        derived = any(rule.why for rule in host.firewall.rules) if host.firewall else False
+        rules = host.firewall.rules if host.firewall else ()
+        derived = any(rule.why and words(rule.rule).target == "ACCEPT" for rule in rules)
         if host.platform.major == 8 and derived:
             yield Diagnostic(
                 rule=GUESTS_CUT_OFF,

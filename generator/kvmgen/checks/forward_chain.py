@@ -41,13 +41,13 @@ def ipv6_open(site: Site) -> Iterator[Diagnostic]:
         for (family, table, chain), rules in by_chain.items():
             if family == "ipv4" and table != "nat" and chain in BUILT_IN_CHAINS[table]:
                 drops = _drops(by_chain.get(("ipv6", table, chain), ()))
-                closed = table == "filter" and ("ipv6", chain, "DROP") in node.firewall.policies
+                closed = table == "filter" and ("ipv6", chain, "DROP") in node.firewall.chain_policies
                 yield from (_told(rule) for rule in rules if not closed and _has_no_twin(rule, drops))
 
 
 def _is_open_to_ipv6(node: Node, firewall: Firewall) -> bool:
     """Not where IPv6 is off; nor on el6 where nothing is said of it: the distribution's own file stays, and rejects."""
-    said = firewall.policies or any(rule.family == "ipv6" for rule in firewall.rules)
+    said = firewall.chain_policies or any(rule.family == "ipv6" for rule in firewall.rules)
     if node.platform.major == 6 and not said:
         return False
     return not is_on(settings(node), "net.ipv6.conf.all.disable_ipv6")
@@ -152,8 +152,8 @@ def _end(
         if read.target not in DROPS and _may_let_pass(read, bridges):
             return None
     firewall = host.firewall
-    closes = firewall is not None and (place[0], "FORWARD", "DROP") in firewall.policies
-    return firewall.origin.at("policies", "FORWARD") if firewall and closes else None
+    closes = firewall is not None and (place[0], "FORWARD", "DROP") in firewall.chain_policies
+    return firewall.origin.at("chain-policies", "FORWARD") if firewall and closes else None
 
 
 def _may_let_pass(read: Words, bridges: Mapping[str, Origin]) -> bool:

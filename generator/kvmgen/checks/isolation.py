@@ -149,8 +149,8 @@ def below_filters(site: Site) -> Iterator[Diagnostic]:
                 rule=BELOW_FILTERS,
                 message=f"guests on {read.bridge} have filters whose rules stand above and accept: "
                 "for those guests the rule drops nothing",
-                hint="Write it in table mangle, chain FORWARD. Where libvirt and firewalld are new enough, "
-                "`isolated: true` at the guests' interfaces does the same.",
+                hint="Write it in table mangle, chain FORWARD; or `isolation: guests` at the bridge, if it is to keep "
+                "guests apart.",
                 origin=rule.origin.at("rule"),
                 related=((nic, "an interface with such a filter"),),
             )
@@ -182,8 +182,8 @@ def uplink_cut(site: Site) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 rule=UPLINK_CUT,
                 message=f"the rule also drops what guests on {bridge.name} send and receive by its uplink {ports}",
-                hint=f"Leave the uplink out: '-m physdev --physdev-is-bridged ! --physdev-in {bridge.ports[0]} "
-                f"! --physdev-out {bridge.ports[0]}'.",
+                hint="Write `isolation: guests` at the bridge in its place, or leave the uplink out: '-m physdev "
+                f"--physdev-is-bridged ! --physdev-in {bridge.ports[0]} ! --physdev-out {bridge.ports[0]}'.",
                 origin=rule.origin.at("rule"),
                 related=((bridge.origin.at("ports"), "the bridge's ports"),),
             )
@@ -191,7 +191,8 @@ def uplink_cut(site: Site) -> Iterator[Diagnostic]:
 
 def _cuts(read: Words) -> bool:
     """Whether it drops every frame of a bridge, or all but those that come in by (or go out by) one port."""
-    if read.target not in DROPS:
+    routed_only = read.get("--physdev-is-bridged")
+    if read.target not in DROPS or (routed_only and routed_only.negated):
         return False
     ports = [option for option in read.options if option.name in ("--physdev-in", "--physdev-out")]
     others = {option.name for option in read.conditions} - {"-i", "-o", "--physdev-is-bridged"}

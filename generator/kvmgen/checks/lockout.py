@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from kvmgen.checks._firewalld import lets_ssh_in
 from kvmgen.checks._iptables import chains
 from kvmgen.checks._words import DROPS, Words, words
 from kvmgen.checks.zones import administrators_zone
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
-from kvmgen.model.host import DirectRule, Host, Zone
+from kvmgen.model.host import DEFAULT_ZONE, DirectRule, Host, Policy
 from kvmgen.model.site import Site
 
 LOCKED_OUT = Rule(code="KV628", title="A packet filter that locks administrators out")
@@ -20,7 +21,8 @@ def locked_out(site: Site) -> Iterator[Diagnostic]:
     """INPUT drops by policy or by a rule for everything, and nothing before lets SSH in by the management link.
 
     The new rules are in force at once, and the way back is the console. An accept for port 22, for the link or for
-    administrators' addresses lets them in; that of established connections doesn't.
+    administrators' addresses lets them in; that of established connections doesn't. So with a firewalld policy to HOST
+    that is asked before the zones.
 
     Bad::
 
@@ -41,6 +43,7 @@ def locked_out(site: Site) -> Iterator[Diagnostic]:
     Source: iptables(8), `--policy` (https://man7.org/linux/man-pages/man8/iptables.8.html).
     """
     for host in site.hosts.values():
+        yield from _by_policy(host)
         if host.firewall is None or not (host.firewall.rules or host.firewall.chain_policies):
             continue
         shut = [(family, place) for family in _families(host) if (place := _shut(host, family))]
@@ -54,6 +57,32 @@ def locked_out(site: Site) -> Iterator[Diagnostic]:
                 origin=shut[0][1],
                 related=((host.origin.at("management"), "the management link"),),
             )
+
+
+def _by_policy(host: Host) -> Iterator[Diagnostic]:
+    policy = _shut_by_policy(host) if host.management else None
+    if policy is not None:
+        yield Diagnostic(
+            rule=LOCKED_OUT,
+            message=f"the policy {policy.name!r} is asked before the zones and lets no SSH in to {host.name} "
+            f"by its management link {host.management!r}",
+            hint="Add `services: [ssh]` to the policy, or give it a positive `priority`.",
+            origin=policy.origin.at("target"),
+            related=((host.origin.at("management"), "the management link"),),
+        )
+
+
+def _shut_by_policy(host: Host) -> Policy | None:
+    """The policy by which nobody comes in, or nothing."""
+    firewall, zone = host.firewall, administrators_zone(host) or DEFAULT_ZONE
+    to_host = [policy for policy in firewall.policies if "HOST" in policy.egress_zones] if firewall else []
+    for policy in sorted(to_host, key=lambda policy: policy.priority):
+        if policy.priority < 0 and {zone, "ANY"}.intersection(policy.ingress_zones):
+            if lets_ssh_in(policy):
+                return None
+            if policy.target in DROPS:
+                return policy
+    return None
 
 
 def _families(host: Host) -> Sequence[str]:
@@ -128,10 +157,10 @@ def no_ssh(site: Site) -> Iterator[Diagnostic]:
     for host in site.hosts.values():
         name = administrators_zone(host) if host.platform.firewalld is not None else None
         zones = host.firewall.zones if host.firewall else ()
-        if name is None or any(zone.sources and _lets_ssh_in(zone) for zone in zones) or _direct_accept(host):
+        if name is None or any(zone.sources and lets_ssh_in(zone) for zone in zones) or _direct_accept(host):
             continue
         zone = next((zone for zone in zones if zone.name == name), None)
-        if name in ("drop", "block") if zone is None else not _lets_ssh_in(zone):
+        if name in ("drop", "block") if zone is None else not lets_ssh_in(zone):
             link = next(link for link in host.links if link.name == host.management)
             yield Diagnostic(
                 rule=NO_SSH,
@@ -140,11 +169,6 @@ def no_ssh(site: Site) -> Iterator[Diagnostic]:
                 origin=link.origin.at("zone"),
                 related=((zone.origin, "the zone"),) if zone else (),
             )
-
-
-def _lets_ssh_in(zone: Zone) -> bool:
-    ends = ([int(end) for end in port.port.split("-")] for port in zone.ports if port.protocol == "tcp")
-    return "ssh" in zone.services or zone.target == "ACCEPT" or any(min(pair) <= 22 <= max(pair) for pair in ends)
 
 
 def _direct_accept(host: Host) -> bool:

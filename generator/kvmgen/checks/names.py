@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
-from kvmgen.model.network import Forward
 from kvmgen.model.site import Site
 
 LIBVIRTS_BRIDGE_NAME = Rule(
@@ -106,7 +105,7 @@ def bridges(site: Site) -> Iterator[Diagnostic]:
     for host, carried in site.networks.items():
         taken = {link.name: (link.origin, f"{host}'s link {link.name!r}") for link in site.hosts[host].links}
         for network in carried.values():
-            if network.forward is Forward.BRIDGE or not network.bridge:
+            if not network.forward.makes_bridge or not network.bridge:
                 continue
             origin = network.at("bridge", "name")
             if network.bridge in taken:

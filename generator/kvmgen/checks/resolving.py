@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.guest import Guest, GuestInterface
-from kvmgen.model.network import Forward, VirtualNetwork
+from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.site import Site
 
 TOO_MANY_SERVERS = Rule(code="KV107", title="More than three resolvers", severity=Severity.WARNING)
@@ -167,7 +167,7 @@ def _named_by(site: Site, guest: Guest) -> Iterator[tuple[VirtualNetwork, GuestI
     for nic in guest.interfaces:
         for host in guest.hosts:
             network = site.networks.get(host, {}).get(nic.network or "")
-            if network is None or network.forward is Forward.BRIDGE or network.dns.enable is False:
+            if network is None or not network.forward.makes_bridge or network.dns.enable is False:
                 continue
             subnets = [address.network for address in network.addresses]
             if any(own in subnet for own in nic.addressing.addresses for subnet in subnets):

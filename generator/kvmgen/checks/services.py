@@ -1,10 +1,11 @@
-"""Services in firewalld's zones."""
+"""Services in firewalld's zones and policies."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
 
+from kvmgen.checks._firewalld import services
 from kvmgen.checks._services import SERVICES
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.site import Site
@@ -32,16 +33,15 @@ def unknown_services(site: Site) -> Iterator[Diagnostic]:
     https://github.com/firewalld/firewalld/tree/main/config/services.
     """
     for node in site.nodes():
-        for zone in node.firewall.zones if node.firewall else ():
-            for index, service in enumerate(zone.services):
-                if service not in SERVICES:
-                    yield Diagnostic(
-                        rule=UNKNOWN_SERVICE,
-                        message=f"firewalld comes with no service {service!r}; where nobody made one, it drops all of "
-                        "its configuration for its own defaults",
-                        hint=_hint(service),
-                        origin=zone.origin.at("services", index),
-                    )
+        for service, place in services(node):
+            if service not in SERVICES:
+                yield Diagnostic(
+                    rule=UNKNOWN_SERVICE,
+                    message=f"firewalld comes with no service {service!r}; where nobody made one, it drops all of "
+                    "its configuration for its own defaults",
+                    hint=_hint(service),
+                    origin=place,
+                )
 
 
 def _hint(service: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.model.guest import Guest, GuestInterface
-from kvmgen.model.network import Forward
 from kvmgen.model.site import Site
 
 DROPPED_TAP = Rule(code="KV406", title="A tap name that libvirt drops")
@@ -105,7 +104,7 @@ def _names_of_hosts(site: Site) -> dict[tuple[str, str], tuple[Origin, str]]:
     """What hosts call links themselves."""
     taken = {(host, "lo"): (site.hosts[host].origin, f"the loopback link of {host}") for host in site.hosts}
     for network in site.carried():
-        if network.forward is not Forward.BRIDGE:
+        if network.forward.makes_bridge:
             whose = f"the bridge of network {network.name!r} on {network.host}"
             taken[network.host, network.bridge] = (network.at("bridge", "name"), whose)
     for host in site.hosts.values():

@@ -6,16 +6,17 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 
 from kvmgen.checks._bridged import with_guests
+from kvmgen.checks._firewalld import ports
 from kvmgen.checks._iptables import chains
 from kvmgen.checks._words import words
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
-from kvmgen.model.host import BUILT_IN_ZONES, Bridge, Host, Node, Zone
+from kvmgen.model.host import BUILT_IN_ZONES, Bridge, Host, Node, Policy, Zone
 from kvmgen.model.site import Site
 
 OPENS_THE_HOST = Rule(code="KV622", title="Guests in a zone that opens the whole host")
 DOESNT_FORWARD = Rule(code="KV623", title="Guests in a zone that doesn't forward")
 NO_ZONE_OF_ITS_OWN = Rule(code="KV624", title="A bridge that can't have a zone of its own")
-NO_PORT = Rule(code="KV625", title="A zone's port that is none")
+NO_PORT = Rule(code="KV625", title="A zone's or policy's port that is none")
 SOURCE_TWICE = Rule(code="KV626", title="One source in two zones")
 EMPTY_ZONE = Rule(code="KV627", title="A zone that nothing is in", severity=Severity.WARNING)
 
@@ -50,7 +51,17 @@ def opens_the_host(site: Site) -> Iterator[Diagnostic]:
     Source: https://firewalld.org/documentation/zone/predefined-zones.html;
     https://firewalld.org/documentation/man-pages/firewalld.zone.html.
     """
-    for place, zone, told in _zones_of_guests(site):
+    for host, place, zone, told in _zones_of_guests(site):
+        policy = _opening_policy(host, zone)
+        if policy is not None:
+            yield Diagnostic(
+                rule=OPENS_THE_HOST,
+                message=f"the policy {policy.name!r} accepts everything from the zone {zone!r}: each port of the host "
+                "is open to the guests in it",
+                hint="Name what guests need of the host in the policy's `services` and `ports`, without the target.",
+                origin=policy.origin.at("target"),
+                related=((place, "guests are in the zone"),),
+            )
         if told.target == "ACCEPT" if told else zone == "trusted":
             yield Diagnostic(
                 rule=OPENS_THE_HOST,
@@ -62,14 +73,22 @@ def opens_the_host(site: Site) -> Iterator[Diagnostic]:
             )
 
 
-def _zones_of_guests(site: Site) -> Iterator[tuple[Origin, str, Zone | None]]:
-    """Where a zone is named for guests' bridges and networks, which, and what the inventory says of it."""
+def _opening_policy(host: Host, zone: str) -> Policy | None:
+    """A policy that accepts all that comes from a zone to the host."""
+    for policy in host.firewall.policies if host.firewall else ():
+        if policy.target == "ACCEPT" and zone in policy.ingress_zones and "HOST" in policy.egress_zones:
+            return policy
+    return None
+
+
+def _zones_of_guests(site: Site) -> Iterator[tuple[Host, Origin, str, Zone | None]]:
+    """Where a zone is named for guests' bridges and networks, on which host, and what the inventory says of it."""
     for host, bridge, zone in _bridges_in_zones(site):
-        yield bridge.origin.at("zone"), zone, _zone(host, zone)
+        yield host, bridge.origin.at("zone"), zone, _zone(host, zone)
     for network in site.carried():
         host = site.hosts[network.host]
         if network.zone is not None and host.platform.firewalld is not None:
-            yield network.at("bridge", "zone"), network.zone, _zone(host, network.zone)
+            yield host, network.at("bridge", "zone"), network.zone, _zone(host, network.zone)
 
 
 def _zone(host: Host, name: str) -> Zone | None:
@@ -118,7 +137,7 @@ def doesnt_forward(site: Site) -> Iterator[Diagnostic]:
     https://firewalld.org/2020/04/intra-zone-forwarding.
     """
     for host, bridge, name in _bridges_in_zones(site):
-        if host.bridge_netfilter and not _forwards(host, name) and not _accepts_bridged(host):
+        if host.bridge_netfilter and not forwards(host, name) and not _accepts_bridged(host):
             yield Diagnostic(
                 rule=DOESNT_FORWARD,
                 message=f"the zone {name!r} doesn't forward: firewalld rejects what guests on {bridge.name} send",
@@ -127,8 +146,12 @@ def doesnt_forward(site: Site) -> Iterator[Diagnostic]:
             )
 
 
-def _forwards(host: Host, name: str) -> bool:
+def forwards(host: Host, name: str) -> bool:
+    """Whether a zone of the host, the inventory's or firewalld's own, lets packets pass between its interfaces."""
     zone = _zone(host, name)
+    for policy in host.firewall.policies if host.firewall else ():
+        if policy.target == "ACCEPT" and name in policy.ingress_zones and name in policy.egress_zones:
+            return True
     if zone is not None:
         return zone.forward or zone.target == "ACCEPT"
     accepting = name in ("trusted", "libvirt", "nm-shared")
@@ -206,16 +229,15 @@ def no_port(site: Site) -> Iterator[Diagnostic]:
     Source: `port` in https://firewalld.org/documentation/man-pages/firewalld.zone.html.
     """
     for node in site.nodes():
-        for zone in node.firewall.zones if node.firewall else ():
-            for index, port in enumerate(zone.ports):
-                ends = [int(end) for end in port.port.split("-")]
-                if not 0 < min(ends) <= max(ends) < 2**16 or ends != sorted(ends):
-                    yield Diagnostic(
-                        rule=NO_PORT,
-                        message=f"{port.port} is no port and no range of ports",
-                        hint="Write a number from 1 to 65535, or FIRST-LAST with the lower one first.",
-                        origin=zone.origin.at("ports", index),
-                    )
+        for port, place in ports(node):
+            ends = [int(end) for end in port.port.split("-")]
+            if not 0 < min(ends) <= max(ends) < 2**16 or ends != sorted(ends):
+                yield Diagnostic(
+                    rule=NO_PORT,
+                    message=f"{port.port} is no port and no range of ports",
+                    hint="Write a number from 1 to 65535, or FIRST-LAST with the lower one first.",
+                    origin=place,
+                )
 
 
 def source_twice(site: Site) -> Iterator[Diagnostic]:

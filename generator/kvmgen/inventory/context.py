@@ -12,7 +12,19 @@ from typing import Any
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.inventory import docs
 from kvmgen.inventory.identity import Identity
-from kvmgen.model.values import Address, Bandwidth, Bandwidths, Dns, Interface, Mac, Network, Range, Route, Uuid
+from kvmgen.model.values import (
+    Address,
+    Bandwidth,
+    Bandwidths,
+    Dns,
+    Interface,
+    Mac,
+    Network,
+    Range,
+    Route,
+    Uuid,
+    VlanTags,
+)
 from kvmgen.value import record
 
 NO_REFERENCE = Rule(code="KV020", title="A reference to something that isn't there", doc=docs.NO_REFERENCE)
@@ -195,6 +207,17 @@ def mac(text: str) -> Mac:
 def optional_mac(data: Data) -> Mac | None:
     """The MAC of an object that may have one."""
     return mac(data["mac"]) if "mac" in data else None
+
+
+def vlan_tags(context: Context, said: Any, origin: Origin) -> VlanTags | None:
+    """The VLANs of a port: a number, or tags of which one may be native. Several tags are a trunk."""
+    if said is None or isinstance(said, int):
+        return None if said is None else VlanTags(tags=(said,))
+    tags, native = tuple(said["tags"]), said.get("native")
+    if native is not None and native not in tags:
+        message = f"the native VLAN {native} isn't among the tags"
+        context.error(NOT_TOGETHER, origin.at("native"), message, "Add it to `tags`: libvirt marks one of those.")
+    return VlanTags(tags=tags, native=native, trunk=said.get("trunk", False) or len(tags) > 1 or native is not None)
 
 
 def bandwidths(data: Data | None) -> Bandwidths | None:

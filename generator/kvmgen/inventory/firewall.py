@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from kvmgen.diagnostics import Origin, Rule
-from kvmgen.inventory import docs
+from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import Context, Data
-from kvmgen.model.host import Bridge, DirectChain, DirectRule, Firewall, Zone, ZonePort
+from kvmgen.inventory.firewall_rules import ZONES_THAT_FORWARD, lower_rules, zone_ports
+from kvmgen.model.host import BUILT_IN_ZONES, Bridge, DirectChain, DirectRule, Firewall, Policy, Zone
 from kvmgen.model.platform import Platform
-
-NOT_ON_PLATFORM = Rule(code="KV023", title="Something that the platform can't do", doc=docs.NOT_ON_PLATFORM)
-RULES = (NOT_ON_PLATFORM,)
-
-ZONES_THAT_FORWARD = (0, 9)
-"""firewalld's zones know ``forward`` since 0.9."""
 
 DEFAULT_SERVICES = ("dhcpv6-client", "ssh")
 """What firewalld's default zone opens on a server."""
@@ -34,6 +28,10 @@ def lower_firewall(context: Context, data: Data, origin: Origin, zones_of_links:
         zones=tuple(
             _zone(context, name, zone, origin.at("zones", name), zones_of_links.get(name, []))
             for name, zone in sorted(data.get("zones", {}).items())
+        ),
+        policies=tuple(
+            _policy(context, name, policy, origin.at("policies", name), data.get("zones", {}).keys())
+            for name, policy in sorted(data.get("policies", {}).items())
         ),
         chains=tuple(
             DirectChain(
@@ -57,9 +55,9 @@ def lower_firewall(context: Context, data: Data, origin: Origin, zones_of_links:
             for index, rule in enumerate(data.get("direct", ()))
             for family in _families(rule)
         ),
-        policies=tuple(
+        chain_policies=tuple(
             (family, chain, verdict)
-            for chain, verdict in sorted(data.get("policies", {}).items())
+            for chain, verdict in sorted(data.get("chain-policies", {}).items())
             for family in ("ipv4", "ipv6")
         ),
     )
@@ -79,43 +77,31 @@ def _zone(context: Context, name: str, data: Data, origin: Origin, links: list[s
         interfaces=tuple(links),
         sources=tuple(data.get("sources", ())),
         services=tuple(data.get("services", ())),
-        ports=tuple(_zone_port(port) for port in data.get("ports", ())),
+        ports=zone_ports(data),
         masquerade=data.get("masquerade", False),
         forward=data.get("forward", False),
+        rules=lower_rules(context, data.get("rules", ()), origin.at("rules")),
     )
 
 
-def _zone_port(text: str) -> ZonePort:
-    port, _, protocol = text.partition("/")
-    return ZonePort(port=port, protocol=protocol)
-
-
-def refuse_what_the_platform_lacks(context: Context, platform: Platform, data: Data, origin: Origin) -> None:
-    """Tell of firewall words that mean nothing on a platform."""
-    if platform.major == 6 and "zones" in data:
-        _refuse(
-            context, origin.at("zones"), "el6 has no firewalld, so no zones", "Write `direct` rules and `policies`."
-        )
-    if platform.major > 6 and "policies" in data:
-        _refuse(context, origin.at("policies"), f"on {platform} firewalld owns the built-in chains", "Write `zones`.")
-    if platform.major > 8 and ("direct" in data or "chains" in data):
-        key = "direct" if "direct" in data else "chains"
-        message = f"on {platform} firewalld's direct rules are deprecated and not written"
-        _refuse(context, origin.at(key), message, "Write `zones`.")
-    if platform.firewalld and platform.firewalld < ZONES_THAT_FORWARD:
-        for name, zone in data.get("zones", {}).items():
-            if zone.get("forward"):
-                message = f"firewalld {_dotted(platform.firewalld)} of {platform} knows no `forward` in a zone"
-                hint = "Name the platform's minor (el8.5 and later know it), or write a direct rule."
-                _refuse(context, origin.at("zones", name, "forward"), message, hint)
-
-
-def _refuse(context: Context, origin: Origin, message: str, hint: str) -> None:
-    context.error(NOT_ON_PLATFORM, origin, message, hint, on_key=True)
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
+def _policy(context: Context, name: str, data: Data, origin: Origin, zones: Collection[str]) -> Policy:
+    for side in ("ingress-zones", "egress-zones"):
+        for index, zone in enumerate(data[side]):
+            if zone not in BUILT_IN_ZONES and zone not in zones and zone not in ("HOST", "ANY"):
+                context.no_reference(origin.at(side, index), "zone", zone, {*BUILT_IN_ZONES, *zones, "HOST", "ANY"})
+    return Policy(
+        name=name,
+        origin=origin,
+        ingress_zones=tuple(data["ingress-zones"]),
+        egress_zones=tuple(data["egress-zones"]),
+        target=data.get("target", "CONTINUE"),
+        priority=data.get("priority", -1),
+        description=data.get("description"),
+        services=tuple(data.get("services", ())),
+        ports=zone_ports(data),
+        masquerade=data.get("masquerade", False),
+        rules=lower_rules(context, data.get("rules", ()), origin.at("rules")),
+    )
 
 
 def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str], networks: Iterable[str]) -> bool:

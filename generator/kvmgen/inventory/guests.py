@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvmgen.diagnostics import Origin
+from kvmgen.inventory.cloudinit import lower_cloud_init
 from kvmgen.inventory.context import NOT_TOGETHER, SITE, Context, Data, Document, memory
-from kvmgen.inventory.firewall import NOT_ON_PLATFORM
+from kvmgen.inventory.firewall_rules import NOT_ON_PLATFORM
 from kvmgen.inventory.hosts import node_fields
 from kvmgen.inventory.links import Links
 from kvmgen.inventory.nics import Networks, lower_interface
@@ -45,11 +46,15 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         lower_interface(context, name, key, said, origin.at("interfaces", key), hosts, around.networks, around.filters)
         for key, said in sorted(data.get("interfaces", {}).items())
     )
-    if "platform" not in data:
-        _refuse_words_about_the_inside(context, document)
+    _refuse_words_about_the_inside(context, document, data)
     most = memory(data["memory"])
     firmware = data["firmware"]
     chipset = data.get("chipset") or ("q35" if firmware != "bios" else hosts[0].platform.default_chipset)
+    disks = [
+        _disk(context, target, disk, origin.at("disks", target), chipset)
+        for target, disk in sorted(data.get("disks", {}).items())
+    ]
+    cloud_init, drives = lower_cloud_init(context, name, data, origin, chipset, disks)
     return Guest(
         name=name,
         origin=origin,
@@ -65,10 +70,7 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         emulator=_EMULATOR,
         firmware=_firmware(context, firmware, chipset, hosts[0], origin),
         cpu=_cpu(context, data, origin),
-        disks=tuple(
-            _disk(context, target, disk, origin.at("disks", target), chipset)
-            for target, disk in sorted(data.get("disks", {}).items())
-        ),
+        disks=drives,
         interfaces=interfaces,
         serial_console=data["console"],
         graphics=_graphics(context, data["graphics"], context.at(origin, "graphics")),
@@ -78,6 +80,7 @@ def lower_guest(context: Context, name: str, document: Document, around: Surroun
         watchdog=_watchdog(data.get("watchdog")),
         autostart=data["autostart"],
         inside=_inside(context, name, data, origin, interfaces) if "platform" in data else None,
+        cloud_init=cloud_init,
         inherits=_inherits(document.data, around),
         inherited=_inherited(document.data, around),
     )
@@ -226,14 +229,25 @@ def _watchdog(data: Data | None) -> Watchdog | None:
     return Watchdog(model=data.get("model", default["model"]), action=data.get("action", default["action"]))
 
 
-def _refuse_words_about_the_inside(context: Context, document: Document) -> None:
-    """What a guest's own file says of its inside, of which nothing is made."""
+def _refuse_words_about_the_inside(context: Context, document: Document, data: Data) -> None:
+    """What is said of a guest's inside, of which nothing is made.
+
+    Without a platform, what its own file says; beside a seed, which carries no such files, what it inherits as well.
+    """
     origin, interfaces = document.origin, document.data.get("interfaces", {})
-    places = [origin.at(key) for key in ("dns", "firewall", "sysctl") if key in document.data]
+    if "cloud-init" in data:
+        why = "and a seed carries no files for it"
+        hint = "Say it by `user-data`, in words of cloud-init's such as `write_files`."
+        places = [context.at(origin, key) for key in ("firewall", "sysctl") if data.get(key)]
+    elif "platform" not in data:
+        why, hint = "and nothing is made for it without a platform", "Say what runs in it, such as `platform: el8`."
+        places = [origin.at(key) for key in ("dns", "firewall", "sysctl") if key in document.data]
+    else:
+        return
     places += (origin.at("interfaces", name, "zone") for name, said in sorted(interfaces.items()) if "zone" in said)
     for place in places:
-        message = f"{place.pointer[-1]!r} speaks of the guest's inside, and nothing is made for it without a platform"
-        context.error(NOT_TOGETHER, place, message, "Say what runs in it, such as `platform: el8`.", on_key=True)
+        message = f"{place.pointer[-1]!r} speaks of the guest's inside, {why}"
+        context.error(NOT_TOGETHER, place, message, hint, on_key=True)
 
 
 def _inside(context: Context, name: str, data: Data, origin: Origin, interfaces: tuple[GuestInterface, ...]) -> Node:
@@ -242,6 +256,7 @@ def _inside(context: Context, name: str, data: Data, origin: Origin, interfaces:
         Ethernet(
             name=nic.name,
             origin=nic.origin,
+            uuid=context.identity.uuid("guest", name, "link", nic.name),
             addressing=nic.addressing,
             mtu=nic.mtu,
             zone=data["interfaces"][nic.name].get("zone"),

@@ -7,7 +7,8 @@ from typing import Any
 
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import NOT_TOGETHER, SITE, Context, Data, Document, memory
-from kvmgen.inventory.firewall import lower_firewall, refuse_what_the_platform_lacks
+from kvmgen.inventory.firewall import lower_firewall
+from kvmgen.inventory.firewall_rules import refuse_what_the_platform_lacks
 from kvmgen.inventory.links import Links, lower_links
 from kvmgen.inventory.schema import MISSING_KEY
 from kvmgen.model.host import BUILT_IN_ZONES, Firewall, Host, Link, Sysctl
@@ -80,7 +81,7 @@ def _firewall(context: Context, platform: Platform, data: Data, origin: Origin, 
                 if link.zone not in BUILT_IN_ZONES and link.zone not in said.get("zones", {}):
                     known = BUILT_IN_ZONES | said.get("zones", {}).keys()
                     context.no_reference(link.origin.at("zone"), "zone", link.zone, known)
-    refuse_what_the_platform_lacks(context, platform, said, place)
-    if not said.keys() & {"zones", "chains", "direct", "policies"}:
+    refuse_what_the_platform_lacks(context, platform, said, place, zones)
+    if not said.keys() & {"zones", "policies", "chains", "direct", "chain-policies"}:
         return None
     return lower_firewall(context, said, place, zones)

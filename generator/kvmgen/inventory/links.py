@@ -101,6 +101,7 @@ class _Lowering:
         return {
             "name": name,
             "origin": origin,
+            "uuid": self.context.identity.uuid("link", self.host, name),
             "addressing": addressing(self.context, link, origin),
             "mtu": link.get("mtu"),
             "zone": link.get("zone"),
@@ -147,6 +148,8 @@ class _Lowering:
             segment=link.get("segment", f"{self.host}/{name}"),
             mac=optional_mac(link),
             isolation=link.get("isolation"),
+            openvswitch=link.get("openvswitch", default["openvswitch"]),
+            vlans=tuple(link.get("vlans", ())),
         )
 
 

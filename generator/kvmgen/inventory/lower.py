@@ -12,6 +12,7 @@ from kvmgen.inventory.firewall import let_guests_talk, reads_bridged_frames
 from kvmgen.inventory.guests import Surroundings, lower_guest
 from kvmgen.inventory.hosts import lower_host
 from kvmgen.inventory.identity import Identity
+from kvmgen.inventory.isolation import isolated
 from kvmgen.inventory.known_filters import own_filter_documents
 from kvmgen.inventory.networks import Lease, lower_network, with_leases
 from kvmgen.inventory.read import Documents
@@ -111,7 +112,7 @@ def _with_leases(
 
 
 def _leasing(network: VirtualNetwork, leases: list[Lease]) -> VirtualNetwork:
-    if not leases or network.forward is Forward.BRIDGE:
+    if not leases or not network.forward.makes_bridge:
         return network
     dhcp, dns = with_leases(network, leases)
     return replace(network, dhcp=dhcp, dns=dns, named_from=tuple(lease.origin for lease in leases))
@@ -136,7 +137,7 @@ def _with_what_guests_need(
                     filtered.add(host)
     for host, carried in networks.items():
         for network in carried.values():
-            if network.forward is Forward.BRIDGE:
+            if network.bridge and not network.forward.makes_bridge:
                 bridges.setdefault(host, set()).add(network.bridge)
     return {
         name: _completed(host, networks[name].values(), bridges.get(name, set()), name in filtered)
@@ -149,12 +150,12 @@ def _completed(
 ) -> Host:
     netfilter = host.bridge_netfilter
     networks = tuple(networks)
-    libvirts = [network.bridge for network in networks if network.bridge and network.forward is not Forward.BRIDGE]
-    wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges, libvirts)
+    libvirts = [network.bridge for network in networks if network.bridge and network.forward.makes_bridge]
+    firewall = isolated(host)
+    wanted = has_stateful_filters or reads_bridged_frames(firewall, guest_bridges, libvirts)
     if netfilter is None and wanted and not any(map(_switches_bridges_off, host.sysctl)):
         netfilter = True
-    firewall = host.firewall
-    bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges]
+    bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges and not bridge.openvswitch]
     if netfilter and bridges:
         origin = host.origin if firewall is None else firewall.origin
         firewall = let_guests_talk(host.platform, firewall or Firewall(origin=origin), bridges)

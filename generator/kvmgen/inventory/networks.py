@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from kvmgen.diagnostics import Origin
-from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, Document, bandwidths, mac, optional_mac
+from kvmgen.inventory.context import (
+    NOT_TOGETHER,
+    Context,
+    Data,
+    Document,
+    bandwidths,
+    mac,
+    optional_mac,
+    vlan_tags,
+)
+from kvmgen.inventory.network_words import Place, has_pool, refuse_combinations
 from kvmgen.inventory.schema import defaults
 from kvmgen.model.host import BUILT_IN_ZONES, Host
 from kvmgen.model.network import (
@@ -24,19 +35,6 @@ from kvmgen.model.network import (
 from kvmgen.model.values import Address, Interface, Mac, Range
 from kvmgen.value import record
 
-_ONLY_LIBVIRTS_OWN = (
-    "forward-dev",
-    "nat",
-    "guest-ipv6",
-    "addresses",
-    "dhcp",
-    "domain",
-    "domain-local-only",
-    "dns",
-    "routes",
-)
-"""What libvirt refuses on a network that is a bridge of the host."""
-
 
 @record
 class Lease:
@@ -46,19 +44,6 @@ class Lease:
     mac: Mac
     addresses: tuple[Interface, ...]
     origin: Origin
-
-
-@record
-class _Place:
-    """A network's data on one host, and where each key of it was said."""
-
-    data: Data
-    network: Origin
-    own_keys: frozenset[str]
-    host: str
-
-    def at(self, key: str) -> Origin:
-        return self.network.at("hosts", self.host, key) if key in self.own_keys else self.network.at(key)
 
 
 def lower_network(
@@ -72,19 +57,15 @@ def lower_network(
             context.no_reference(place, "host", host_name, hosts)
             continue
         data = {key: value for key, value in document.data.items() if key != "hosts"}
-        merged = _Place({**data, **own}, document.origin, frozenset(own), host_name)
+        merged = Place({**data, **own}, document.origin, frozenset(own), host_name)
         yield _on_host(context, name, merged, host, document.origin)
 
 
-def _on_host(context: Context, name: str, place: _Place, host: Host, origin: Origin) -> VirtualNetwork:
+def _on_host(context: Context, name: str, place: Place, host: Host, origin: Origin) -> VirtualNetwork:
     data = place.data
     forward = Forward(data["forward"])
-    bridge = data.get("bridge", {})
-    bridged = forward is Forward.BRIDGE
-    _refuse_combinations(context, place, forward)
-    if "zone" in bridge and not bridged:
-        _refer_to_zone(context, place, host, bridge["zone"])
-    bridge_name = bridge.get("name", "")
+    refuse_combinations(context, place, forward)
+    dhcp = data.get("dhcp", {})
     return VirtualNetwork(
         name=name,
         libvirt_name=data.get("libvirt-name", name),
@@ -92,15 +73,9 @@ def _on_host(context: Context, name: str, place: _Place, host: Host, origin: Ori
         origin=origin,
         uuid=context.uuid(data, "network", host.name, name),
         forward=forward,
-        bridge=bridge_name,
-        segment=_segment(context, place, host, bridge_name) if bridged else f"{host.name}/{name}",
         own_keys=place.own_keys,
         autostart=data.get("autostart", defaults("network")["autostart"]),
-        mac=None if bridged else optional_mac(bridge) or context.identity.mac("network", host.name, name),
-        stp=None if bridged else bridge.get("stp", defaults("network", "bridge")["stp"]),
-        forward_delay=None if bridged else bridge.get("delay", defaults("network", "bridge")["delay"]),
-        zone=bridge.get("zone"),
-        mtu=bridge.get("mtu"),
+        **_plugs(context, name, place, host, forward),
         forward_dev=data.get("forward-dev"),
         nat=_nat(context, data.get("nat"), place.at("nat")),
         guest_ipv6=data.get("guest-ipv6", False),
@@ -108,56 +83,79 @@ def _on_host(context: Context, name: str, place: _Place, host: Host, origin: Ori
         domain=data.get("domain"),
         domain_local_only=data.get("domain-local-only", False),
         addresses=context.interfaces(data.get("addresses", ()), place.at("addresses")),
-        tftp=data.get("dhcp", {}).get("tftp"),
-        bootp_file=data.get("dhcp", {}).get("bootp", {}).get("file"),
-        bootp_server=data.get("dhcp", {}).get("bootp", {}).get("server"),
-        dhcp=_dhcp(context, data.get("dhcp", {}), place.at("dhcp")),
+        tftp=dhcp.get("tftp"),
+        bootp_file=dhcp.get("bootp", {}).get("file"),
+        bootp_server=dhcp.get("bootp", {}).get("server"),
+        dhcp=_dhcp(context, dhcp, place.at("dhcp")),
         dns=_dns(context, data.get("dns", {}), place.at("dns")),
         routes=context.routes(data.get("routes", ()), place.at("routes")),
-        portgroups=tuple(_portgroup(group, said) for group, said in sorted(data.get("portgroups", {}).items())),
+        vlan=vlan_tags(context, data.get("vlan"), place.at("vlan")),
+        portgroups=_portgroups(context, data.get("portgroups", {}), place.at("portgroups")),
         bandwidth=bandwidths(data.get("bandwidth")),
     )
 
 
-def _refuse_combinations(context: Context, place: _Place, forward: Forward) -> None:
+def _plugs(context: Context, name: str, place: Place, host: Host, forward: Forward) -> dict[str, Any]:
+    """What guests are plugged into: a bridge that libvirt makes, one of the host's, or the host's devices."""
+    if forward.makes_bridge:
+        return _libvirts_bridge(context, name, place, host)
+    if forward is Forward.BRIDGE and not has_pool(place.data):
+        return _hosts_bridge(context, place, host)
+    return _devices(context, name, place, host)
+
+
+def _libvirts_bridge(context: Context, name: str, place: Place, host: Host) -> dict[str, Any]:
+    bridge, default = place.data.get("bridge", {}), defaults("network", "bridge")
+    if "zone" in bridge:
+        _refer_to_zone(context, place, host, bridge["zone"])
+    return {
+        "bridge": bridge.get("name", ""),
+        "segment": f"{host.name}/{name}",
+        "mac": optional_mac(bridge) or context.identity.mac("network", host.name, name),
+        "stp": bridge.get("stp", default["stp"]),
+        "forward_delay": bridge.get("delay", default["delay"]),
+        "zone": bridge.get("zone"),
+        "mtu": bridge.get("mtu"),
+    }
+
+
+def _hosts_bridge(context: Context, place: Place, host: Host) -> dict[str, Any]:
+    name = place.data.get("bridge", {}).get("name", "")
+    known = {link.name: link for link in host.bridges}
+    if name and name not in known:
+        context.no_reference(place.at("bridge").at("name"), f"bridge on {host.name} called", name, known)
+    segment = known[name].segment if name in known else f"{host.name}/{name}"
+    return {"bridge": name, "segment": segment, "mac": None, "openvswitch": name in known and known[name].openvswitch}
+
+
+def _devices(context: Context, name: str, place: Place, host: Host) -> dict[str, Any]:
+    """The devices of a network without a bridge. Two networks on one device are in one segment."""
     data = place.data
-    if "name" not in data.get("bridge", {}):
-        hint = "Write `bridge: {name: virbr0}`: libvirt would choose a name that depends on what is already there."
-        context.error(NOT_TOGETHER, place.network, "the network doesn't name its bridge", hint)
-    if forward is Forward.BRIDGE:
-        for key in _ONLY_LIBVIRTS_OWN:
-            if key in data:
-                message = f"libvirt refuses {key!r} on a network that is a bridge of the host"
-                hint = "Write it where that bridge's network is run, or choose another forward mode."
-                context.error(NOT_TOGETHER, place.at(key), message, hint, on_key=True)
-        for key in data.get("bridge", {}).keys() - {"name"}:
-            message = f"libvirt refuses {key!r} here: the bridge is the host's own"
-            context.error(
-                NOT_TOGETHER, place.at("bridge").at(key), message, "Write it at the host's bridge.", on_key=True
-            )
-    if "nat" in data and forward is not Forward.NAT:
-        message = f"libvirt refuses `nat` on a network whose forward mode is {forward}"
-        context.error(NOT_TOGETHER, place.at("nat"), message, "Remove it, or write `forward: nat`.", on_key=True)
-    if forward in (Forward.NAT, Forward.ROUTE, Forward.OPEN) and not data.get("addresses"):
-        message = f"libvirt refuses a network of forward mode {forward} without an address"
-        context.error(NOT_TOGETHER, place.network, message, "Give the host's own address on it: `addresses: [...]`.")
-    if "forward-dev" in data and forward in (Forward.OPEN, Forward.ISOLATED):
-        message = f"libvirt refuses a forward device on a network whose forward mode is {forward}"
-        context.error(NOT_TOGETHER, place.at("forward-dev"), message, "Remove it.", on_key=True)
+    devices, pf = tuple(data.get("devices", ())), data.get("pf")
+    links = [link.name for link in host.links]
+    for index, device in enumerate(devices):
+        if device not in links:
+            context.no_reference(place.at("devices").at(index), f"link on {host.name} called", device, links)
+    cards = [link.name for link in host.ethernets]
+    if pf is not None and pf not in cards:
+        context.no_reference(place.at("pf"), f"ethernet on {host.name} called", pf, cards)
+    own = devices[0] if devices else pf or name
+    return {
+        "bridge": "",
+        "segment": data.get("segment", f"{host.name}/{own}"),
+        "mac": None,
+        "devices": devices,
+        "pf": pf,
+        "pci_addresses": tuple(data.get("pci-addresses", ())),
+        "managed": data.get("managed", defaults("network")["managed"]),
+    }
 
 
-def _refer_to_zone(context: Context, place: _Place, host: Host, zone: str) -> None:
+def _refer_to_zone(context: Context, place: Place, host: Host, zone: str) -> None:
     """Hold a zone against those that the host's firewalld knows; a host without firewalld is told of elsewhere."""
     known = BUILT_IN_ZONES.union(own.name for own in host.firewall.zones) if host.firewall else BUILT_IN_ZONES
     if host.platform.firewalld is not None and zone not in known:
         context.no_reference(place.at("bridge").at("zone"), f"zone on {host.name} called", zone, known)
-
-
-def _segment(context: Context, place: _Place, host: Host, bridge: str) -> str:
-    segments = {link.name: link.segment for link in host.bridges}
-    if bridge and bridge not in segments:
-        context.no_reference(place.at("bridge").at("name"), f"bridge on {host.name} called", bridge, segments)
-    return segments.get(bridge, f"{host.name}/{bridge}")
 
 
 def _nat(context: Context, data: Data | None, origin: Origin) -> Nat | None:
@@ -222,12 +220,16 @@ def _dns_hosts(context: Context, data: Data, origin: Origin) -> Iterator[DnsHost
             yield DnsHost(address=address, names=tuple(host["names"]))
 
 
-def _portgroup(name: str, data: Data) -> Portgroup:
-    return Portgroup(
-        name=name,
-        default=data.get("default", False),
-        isolated=data.get("isolated", False),
-        bandwidth=bandwidths(data.get("bandwidth")),
+def _portgroups(context: Context, groups: Data, origin: Origin) -> tuple[Portgroup, ...]:
+    return tuple(
+        Portgroup(
+            name=name,
+            default=said.get("default", False),
+            isolated=said.get("isolated", False),
+            bandwidth=bandwidths(said.get("bandwidth")),
+            vlan=vlan_tags(context, said.get("vlan"), origin.at(name, "vlan")),
+        )
+        for name, said in sorted(groups.items())
     )
 
 

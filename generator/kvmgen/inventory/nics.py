@@ -7,7 +7,7 @@ from typing import Any
 
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.antispoof import anti_spoofing, known_parameters
-from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, bandwidths, optional_mac
+from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, bandwidths, optional_mac, vlan_tags
 from kvmgen.inventory.links import addressing
 from kvmgen.inventory.schema import defaults
 from kvmgen.model.filter_trees import FilterTrees
@@ -52,7 +52,8 @@ def lower_interface(
         queues=data.get("queues"),
         link_up=data.get("link", default["link"]) == "up",
         mtu=data.get("mtu"),
-        vlan=data.get("vlan"),
+        openvswitch=any(link.openvswitch for link in hosts[0].bridges if link.name == data.get("bridge")),
+        vlan=vlan_tags(context, data.get("vlan"), origin.at("vlan")),
         isolated=data.get("isolated", False),
         boot_order=data.get("boot-order"),
         bandwidth=bandwidths(data.get("bandwidth")),

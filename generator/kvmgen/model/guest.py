@@ -7,7 +7,7 @@ from dataclasses import field
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import Addressing, Node
-from kvmgen.model.values import Bandwidths, Mac, Network, Uuid
+from kvmgen.model.values import Bandwidths, Dns, Mac, Network, Uuid, VlanTags
 from kvmgen.value import value
 
 
@@ -63,8 +63,8 @@ class FilterRef:
 class GuestInterface:
     """A NIC. Exactly one of ``network`` (the inventory's name) and ``bridge`` is set.
 
-    ``name`` is the name inside the guest. ``pci`` is a pinned (bus, slot, function); `kvmgen.model.pci`
-    derives the others. ``allowed`` are segments beyond the guest's own addresses that it may use as a source.
+    With ``openvswitch`` the bridge, as its home has it, is one of Open vSwitch. ``name`` is the name inside the guest.
+    ``pci`` is a pinned (bus, slot, function); `kvmgen.model.pci` derives the others. ``allowed`` are segments beyond the guest's own addresses that it may use as a source.
     """
 
     name: str
@@ -82,7 +82,8 @@ class GuestInterface:
     queues: int | None = None
     link_up: bool = True
     mtu: int | None = None
-    vlan: int | None = None
+    openvswitch: bool = False
+    vlan: VlanTags | None = None
     isolated: bool = False
     boot_order: int | None = None
     bandwidth: Bandwidths | None = None
@@ -128,11 +129,31 @@ class Watchdog:
 
 
 @value
+class CloudInit:
+    """What cloud-init in the guest's image is told by the NoCloud seed in one of its drives.
+
+    ``user_data`` is cloud-config as the inventory says it. ``instance`` is raised to have all of it done again.
+    """
+
+    origin: Origin
+    hostname: str
+    dns: Dns = Dns()
+    user_data: Mapping[str, object] = field(default_factory=dict, hash=False)
+    instance: int = 1
+
+
+def seed_image(guest: str) -> str:
+    """The path of a guest's seed on every host that can carry it."""
+    return f"/var/lib/libvirt/images/kvmgen-{guest}-seed.iso"
+
+
+@value
 class Guest:
     """A guest. ``hosts`` are those that can carry it, its home first. Memory is in KiB.
 
     ``machine`` is a versioned machine type of the home's platform. ``inside`` is the guest as a node of its own: its
-    ifcfg, sysctl and packet filter files; ``None`` where its platform isn't given.
+    ifcfg, sysctl and packet filter files; ``None`` where its platform isn't given. With ``cloud_init``, one of the
+    ``disks`` is the seed's drive, and no files are written for the inside.
     """
 
     name: str
@@ -159,6 +180,7 @@ class Guest:
     watchdog: Watchdog | None
     autostart: bool
     inside: Node | None
+    cloud_init: CloudInit | None = None
     inherits: tuple[Origin, ...] = ()  # the profile and the defaults that fill it in
     inherited: Mapping[str, Origin] = field(default_factory=dict, hash=False)  # where they say which of its keys
 

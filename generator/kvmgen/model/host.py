@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.platform import Platform
-from kvmgen.model.values import Dns, Interface, Mac, Route
+from kvmgen.model.values import Dns, Interface, Mac, Route, Uuid
 from kvmgen.value import value
 
 
@@ -28,10 +28,11 @@ class Addressing:
 
 @value
 class Link:
-    """What every link has. ``controller`` is the bond or bridge that it is a port of."""
+    """What every link has. ``bridge`` or ``bond`` is what it is a port of; ``uuid`` is its NetworkManager profile's."""
 
     name: str
     origin: Origin
+    uuid: Uuid
     addressing: Addressing = Addressing()
     mtu: int | None = None
     zone: str | None = None
@@ -67,7 +68,9 @@ class Vlan(Link):
 class Bridge(Link):
     """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site.
 
-    ``isolation`` is ``guests`` where the guests on it don't reach each other.
+    ``isolation`` is ``guests`` where the guests on it don't reach each other. With ``openvswitch`` it is a bridge of
+    Open vSwitch: the kernel's packet filters and port isolation know nothing of its ports. With ``vlans`` a Linux bridge
+    keeps VLANs apart, and its ports carry these with their tags.
     """
 
     ports: tuple[str, ...]
@@ -76,6 +79,8 @@ class Bridge(Link):
     segment: str
     mac: Mac | None = None
     isolation: str | None = None
+    openvswitch: bool = False
+    vlans: tuple[int, ...] = ()
 
 
 @value
@@ -151,7 +156,7 @@ class Zone:
 
 @value
 class Policy:
-    """A firewalld policy: what packets between zones may do. ``HOST`` is the machine, ``ANY`` every zone and it."""
+    """A firewalld policy: what packets between zones may do. ``HOST`` is the machine, ``ANY`` every zone."""
 
     name: str
     origin: Origin
@@ -186,6 +191,9 @@ BUILT_IN_ZONES = frozenset(
     )
 )
 """The zones that come with firewalld, libvirt and NetworkManager."""
+
+DEFAULT_ZONE = "public"
+"""Where links are that no zone names, unless somebody changed it."""
 
 
 @value

@@ -6,7 +6,7 @@ from dataclasses import field
 from enum import StrEnum
 
 from kvmgen.diagnostics import Origin
-from kvmgen.model.values import Address, Bandwidths, Interface, Mac, Range, Route, Uuid
+from kvmgen.model.values import Address, Bandwidths, Interface, Mac, Range, Route, Uuid, VlanTags
 from kvmgen.value import value
 
 
@@ -18,6 +18,24 @@ class Forward(StrEnum):
     OPEN = "open"
     ISOLATED = "isolated"
     BRIDGE = "bridge"
+    PRIVATE = "private"
+    VEPA = "vepa"
+    PASSTHROUGH = "passthrough"
+    HOSTDEV = "hostdev"
+
+    @property
+    def makes_bridge(self) -> bool:
+        """Whether libvirt makes the network's bridge and runs it: its addresses, DHCP and DNS."""
+        return self in (Forward.NAT, Forward.ROUTE, Forward.OPEN, Forward.ISOLATED)
+
+
+class Plug(StrEnum):
+    """What a guest's interface is plugged into on a host."""
+
+    BRIDGE = "a Linux bridge"
+    OPENVSWITCH = "Open vSwitch"
+    MACVTAP = "macvtap"
+    HOSTDEV = "a virtual function"
 
 
 @value
@@ -108,6 +126,7 @@ class Portgroup:
     default: bool = False
     isolated: bool = False
     bandwidth: Bandwidths | None = None
+    vlan: VlanTags | None = None
 
 
 @value
@@ -115,7 +134,9 @@ class VirtualNetwork:
     """A virtual network on one host.
 
     ``name`` is the inventory's, ``libvirt_name`` what virsh calls it there. ``bridge`` is the bridge that libvirt
-    makes, or the host's own where ``forward`` is ``bridge``. ``mac`` is ``None`` only there.
+    makes, or the host's own where ``forward`` is ``bridge``; it is empty where guests are plugged into ``devices`` of
+    the host (macvtap) or get functions of an SR-IOV card: all those of ``pf``, or ``pci_addresses``. ``mac`` is
+    ``None`` but for a bridge that libvirt makes.
     """
 
     name: str
@@ -128,6 +149,12 @@ class VirtualNetwork:
     segment: str
     autostart: bool
     mac: Mac | None
+    devices: tuple[str, ...] = ()
+    pf: str | None = None
+    pci_addresses: tuple[str, ...] = ()
+    managed: bool = True
+    openvswitch: bool = False  # the host's bridge is one of Open vSwitch
+    vlan: VlanTags | None = None
     stp: bool | None = None
     forward_delay: int | None = None
     zone: str | None = None
@@ -149,6 +176,15 @@ class VirtualNetwork:
     bandwidth: Bandwidths | None = None
     own_keys: frozenset[str] = frozenset()  # what was said for this host alone
     named_from: tuple[Origin, ...] = ()  # the guests' interfaces that its DHCP and DNS name
+
+    @property
+    def plug(self) -> Plug:
+        """What guests on it are plugged into."""
+        if self.forward is Forward.HOSTDEV:
+            return Plug.HOSTDEV
+        if self.openvswitch:
+            return Plug.OPENVSWITCH
+        return Plug.BRIDGE if self.bridge or self.forward.makes_bridge else Plug.MACVTAP
 
     def at(self, key: str, *keys: str | int) -> Origin:
         """Where something was said: among this host's differences, or for all hosts."""

@@ -40,9 +40,13 @@ _BY_MINOR: Mapping[tuple[int, int], Versions] = MappingProxyType(
         (9, 2): Versions((9, 0, 0), (1, 42, 2), (1, 2, 1), (7, 2, 0)),
         (9, 4): Versions((10, 0, 0), (1, 46, 0), (1, 3, 4), (8, 2, 0)),
         (9, 6): Versions((10, 10, 0), (1, 52, 0), (1, 3, 4), (9, 1, 0)),
+        (9, 8): Versions((11, 10, 0), (1, 52, 0), (1, 3, 4), (9, 1, 0)),
         (10, 0): Versions((10, 10, 0), (1, 52, 0), (2, 3, 0), (9, 1, 0)),
+        (10, 1): Versions((11, 5, 0), (1, 52, 0), (2, 3, 0), (10, 0, 0)),
+        (10, 2): Versions((11, 10, 0), (1, 52, 0), (2, 3, 0), (10, 0, 0)),
     }
 )
+"""Of el9.8, el10.1 and el10.2 libvirt's versions are known, and el10.1's QEMU; the others are at least those."""
 
 _MACHINES: Mapping[int, Mapping[str, str]] = MappingProxyType(
     {
@@ -128,6 +132,29 @@ class Platform:
     def firewalld(self) -> Version | None:
         """The version of firewalld; ``None`` on el6, which has iptables files instead."""
         return self.versions.firewalld
+
+    @property
+    def has_direct_rules(self) -> bool:
+        """Whether iptables rules are written word for word: firewalld 1.0 calls its direct rules deprecated."""
+        return self.major <= 8
+
+    @property
+    def isolates_by_nftables(self) -> bool:
+        """Whether a table of nftables' bridge family keeps guests apart, rather than iptables' chains."""
+        return not self.has_direct_rules
+
+    @property
+    def reads_network_config(self) -> bool:
+        """Whether a guest's cloud-init reads network-config version 2: el6's 0.7.5 doesn't, and 17.1 was the first."""
+        return self.major >= 7
+
+    @property
+    def sorts_routes_of_seeds(self) -> bool:
+        """Whether a guest's cloud-init gives NetworkManager routes of both IP versions.
+
+        Up to 23.3, which el9 had before its minor 4, IPv6 routes land in the profile's IPv4 section, and are lost.
+        """
+        return self.major != 9 or (self.minor or 0) >= 4
 
     @property
     def uses_ifcfg(self) -> bool:

@@ -57,6 +57,15 @@ class Dns:
 
 
 @value
+class VlanTags:
+    """The VLANs of a port. With ``trunk`` the guest sees their tags, but for those of ``native``, one of them."""
+
+    tags: tuple[int, ...]
+    native: int | None = None
+    trunk: bool = False
+
+
+@value
 class Bandwidth:
     """A traffic limit of one direction, in libvirt's units: KiB/s for rates, KiB for ``burst``."""
 

@@ -31,7 +31,7 @@ def manifest(site: str, host: str, platform: str, artifacts: Sequence[Artifact])
 def _file(artifact: Artifact) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "path": artifact.path,
-        "sha256": sha256(artifact.text.encode()).hexdigest(),
+        "sha256": sha256(artifact.content).hexdigest(),
         "mode": f"{artifact.mode:04o}",
         "kind": str(artifact.kind),
     }

@@ -23,8 +23,8 @@ RULES = (NOT_OWNED, SYMLINK, NOT_WRITTEN)
 _MARKS = (b"Made by kvmgen from", b'"generator": "kvmgen"')
 """What every generated file holds near its start: how one is known whose manifest is lost."""
 
-Texts = Mapping[str, str]
-"""A host's files: path relative to its folder -> text."""
+Files = Mapping[str, bytes]
+"""A host's files: path relative to its folder -> content."""
 
 
 @dataclass(slots=True)
@@ -49,20 +49,20 @@ class Plan:
         self.problems += other.problems
 
 
-def plan_host(root: Path, host: str, texts: Texts) -> Plan:
+def plan_host(root: Path, host: str, files: Files) -> Plan:
     """Compare a host's folder with what it should hold, its manifest included."""
     plan = Plan()
     if not (_is_real_folder(root, plan) and _is_real_folder(root / host, plan)):
         if not plan.problems:
-            plan.write = [f"{host}/{path}" for path in texts]
+            plan.write = [f"{host}/{path}" for path in files]
         return plan
     folder = f"{root}/{host}"
     owned = _owned(folder)
     way = _Way(folder, plan)
-    for path, text in texts.items():
+    for path, content in files.items():
         if way.is_real(path):
-            _compare(folder, host, path, text.encode(), owned, plan)
-    for path in sorted(owned - texts.keys()):
+            _compare(folder, host, path, content, owned, plan)
+    for path in sorted(owned - files.keys()):
         if _is_inside(path) and way.is_real(path) and _is_file(f"{folder}/{path}", plan):
             plan.remove.append(f"{host}/{path}")
     return plan

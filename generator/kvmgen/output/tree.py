@@ -1,6 +1,6 @@
 """Writing the output: all of it or nothing, and only what changed.
 
-New texts are first written beside the old ones, into a folder of their own (`stage`); only when all of them are there
+New files are first written beside the old ones, into a folder of their own (`stage`); only when all of them are there
 do they take their places, each by a rename (`commit`). A failure on the way puts back what was already moved.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from kvmgen.diagnostics import Diagnostic, Rule
 from kvmgen.output import docs
-from kvmgen.output.plan import Plan, Texts, folders, not_written
+from kvmgen.output.plan import Files, Plan, folders, not_written
 
 BUSY = Rule(code="KV033", title="Another build at the same time", doc=docs.BUSY)
 RULES = (BUSY,)
@@ -67,7 +67,7 @@ def _remove_stage(root: Path) -> None:
     shutil.rmtree(stage, ignore_errors=True)
 
 
-def stage(root: Path, host: str, texts: Texts, plan: Plan) -> None:
+def stage(root: Path, host: str, files: Files, plan: Plan) -> None:
     """Write a host's changed files into the stage; a failure goes into the plan's problems."""
     prefix = len(host) + 1
     made: set[str] = set()
@@ -78,7 +78,7 @@ def stage(root: Path, host: str, texts: Texts, plan: Plan) -> None:
             if parent not in made:
                 os.makedirs(parent, exist_ok=True)
                 made.add(parent)
-            _write(target, texts[path[prefix:]].encode())
+            _write(target, files[path[prefix:]])
     except OSError as error:
         plan.problems.append(not_written(f"{root}/{host}", error))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from kvmgen.artifact import APPLY_ORDER, Artifact
 from kvmgen.model.site import HostView
-from kvmgen.render import domain, inside, network, node, nwfilter
+from kvmgen.render import cloudinit, domain, inside, network, node, nwfilter
 
 Renderer = Callable[[HostView], Iterable[Artifact]]
 
@@ -14,6 +14,7 @@ RENDERERS: tuple[Renderer, ...] = (
     node.render,
     network.render,
     nwfilter.render,
+    cloudinit.render,
     domain.render,
     inside.render,
 )

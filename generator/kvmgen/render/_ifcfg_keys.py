@@ -7,12 +7,12 @@ What each key does is what the release's own scripts make of it: initscripts' ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Link, Node, Vlan
+from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Link, Vlan
 from kvmgen.model.platform import Platform
-from kvmgen.model.values import Interface, Route
-from kvmgen.value import record
+from kvmgen.model.values import Route
+from kvmgen.render._machine import Machine, is_default, is_port, of_version
 
 Keys = Iterator[tuple[str, str]]
 
@@ -29,78 +29,13 @@ def quoted(value: str) -> str:
     return value if _PLAIN.fullmatch(value) else '"' + _SPECIAL.sub(r"\\\1", value) + '"'
 
 
-@record
-class Machine:
-    """What a link's file depends on beside the link itself.
-
-    ``dhcp_gateway`` is the one link that takes its default route from DHCP, ``resolver`` the one whose file sets
-    resolv.conf; ``zones`` maps links to firewalld zones.
-    """
-
-    node: Node
-    dhcp_gateway: str | None
-    resolver: str | None
-    zones: Mapping[str, str]
-    forwards_ipv6: bool
-
-    @classmethod
-    def of(cls, node: Node) -> Machine:
-        """Look at all links of a machine at once."""
-        links = [link for link in node.links if not is_port(link)]
-        with_default = [link for version in (4, 6) for link in links if _has_default(link, version)]
-        addressed = [link for link in links if not link.addressing.is_empty]
-        dhcp = [link for link in links if link.addressing.dhcp4]
-        return cls(
-            node=node,
-            dhcp_gateway=_first(dhcp) if not any(_has_default(link, 4) for link in links) else None,
-            resolver=_first(with_default) or _first(addressed),
-            zones=_zones(node),
-            forwards_ipv6=_forwards_ipv6(node),
-        )
-
-
-def _first(links: list[Link]) -> str | None:
-    return links[0].name if links else None
-
-
-def _has_default(link: Link, version: int) -> bool:
-    return any(is_default(route) and route.version == version for route in link.addressing.routes)
-
-
-def _zones(node: Node) -> dict[str, str]:
-    """The zone of each link that has one.
-
-    A zone that names its interfaces isn't enough: ``ifup-post`` moves an interface without ZONE to the default zone.
-    """
-    if node.platform.firewalld is None:
-        return {}
-    said = node.firewall.zones if node.firewall else ()
-    named = {interface: zone.name for zone in said for interface in zone.interfaces}
-    return named | {link.name: link.zone for link in node.links if link.zone is not None}
-
-
-def _forwards_ipv6(node: Node) -> bool:
-    settings = {setting.key.replace("/", "."): setting.value for setting in node.sysctl}
-    return settings.get("net.ipv6.conf.all.forwarding") == "1"
-
-
-def is_port(link: Link) -> bool:
-    """Whether the link belongs to a bond or bridge: there ``ifup-eth`` ends before addresses, routes, DNS and zone."""
-    return link.bond is not None or link.bridge is not None
-
-
-def is_default(route: Route) -> bool:
-    """Whether the route is its family's default route."""
-    return route.to is None or route.to.prefixlen == 0
-
-
 def gateway4(addressing: Addressing) -> Route | None:
     """The IPv4 default route that GATEWAY can express.
 
     ``ifup-eth`` reads it for static links alone, and silently sets no route where it isn't in the first address's
     subnet: such routes go to the route file.
     """
-    first = next(_of_version(addressing, 4), None)
+    first = next(of_version(addressing, 4), None)
     if first is None or addressing.dhcp4:
         return None
     fitting = (route for route in addressing.routes if is_default(route) and route.via in first.network)
@@ -111,10 +46,6 @@ def gateway6(addressing: Addressing) -> Route | None:
     """The IPv6 default route that IPV6_DEFAULTGW can express: it knows no metric."""
     defaults = (route for route in addressing.routes if is_default(route) and route.version == 6)
     return next((route for route in defaults if route.metric is None), None)
-
-
-def _of_version(addressing: Addressing, version: int) -> Iterator[Interface]:
-    return (address for address in addressing.addresses if address.version == version)
 
 
 def keys(link: Link, machine: Machine) -> Keys:
@@ -199,7 +130,7 @@ def _ipv4(link: Link, machine: Machine) -> Keys:
     yield "BOOTPROTO", "dhcp" if addressing.dhcp4 else "none"
     if addressing.dhcp4 and link.name != machine.dhcp_gateway:
         yield "DEFROUTE", "no"
-    for number, address in enumerate(_of_version(addressing, 4)):
+    for number, address in enumerate(of_version(addressing, 4)):
         suffix = str(number or "")
         yield f"IPADDR{suffix}", str(address.ip)
         yield f"PREFIX{suffix}", str(address.network.prefixlen)
@@ -217,7 +148,7 @@ def _ipv6(link: Link, forwards: bool) -> Keys:
     yield "IPV6_AUTOCONF", "yes" if addressing.accept_ra else "no"
     if forwards:
         yield "IPV6FORWARDING", "yes"
-    addresses = [str(address) for address in _of_version(addressing, 6)]
+    addresses = [str(address) for address in of_version(addressing, 6)]
     if addresses:
         yield "IPV6ADDR", addresses[0]
     if addresses[1:]:

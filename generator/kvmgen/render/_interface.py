@@ -9,6 +9,7 @@ from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.pci import PciAddress
 from kvmgen.render._bandwidth import bandwidth
 from kvmgen.render._pci import address_element
+from kvmgen.render._vlan import OPENVSWITCH, vlan
 from kvmgen.render._xml import Element, el, when
 
 
@@ -16,14 +17,15 @@ def interface(nic: GuestInterface, networks: Mapping[str, VirtualNetwork], slots
     """A NIC on a virtual network or on a bridge of the host.
 
     MAC, model and PCI address are always written: what libvirt makes up for them may differ the next time. ``slots``
-    are the addresses of all the guest's NICs, by name.
+    are the addresses of all the guest's NICs, by name. On a network of Open vSwitch it is the network that says so.
     """
     return el(
         "interface",
         {"type": "network" if nic.network else "bridge"},
         el("mac", {"address": nic.mac}),
         _source(nic, networks),
-        None if nic.vlan is None else el("vlan", {}, el("tag", {"id": nic.vlan})),
+        vlan(nic.vlan),
+        when(nic.openvswitch, OPENVSWITCH),
         bandwidth(nic.bandwidth),
         when(nic.isolated or _in_isolated_portgroup(nic, networks), ISOLATED),
         el("target", {"dev": nic.target}) if nic.target else None,

@@ -12,7 +12,7 @@ from functools import cache
 
 from kvmgen.artifact import Artifact, Defines, Image, Kind
 from kvmgen.diagnostics import Origin
-from kvmgen.model.guest import Cpu, Disk, Firmware, Guest
+from kvmgen.model.guest import Cpu, Firmware, Guest, seed_image
 from kvmgen.model.network import VirtualNetwork
 from kvmgen.model.platform import Platform
 from kvmgen.model.site import HostView
@@ -45,7 +45,7 @@ def render(view: HostView) -> Iterator[Artifact]:
                 name=guest.name,
                 uuid=guest.uuid,
                 autostart=guest.autostart,
-                images=tuple(image for image in map(_image, guest.disks) if image),
+                images=tuple(_images(guest)),
             ),
         )
 
@@ -56,10 +56,12 @@ def _sources(guest: Guest) -> tuple[Origin, ...]:
     return (guest.origin, *disks, *nics, *guest.inherits)
 
 
-def _image(disk: Disk) -> Image | None:
-    """A path, or ``POOL/VOLUME``, which starts without a slash; nothing for an empty drive."""
-    source = f"{disk.pool}/{disk.volume}" if disk.volume else disk.file or disk.dev
-    return Image(source=source, format=disk.format, size=disk.size) if source else None
+def _images(guest: Guest) -> Iterator[Image]:
+    """Paths, or ``POOL/VOLUME``, which starts without a slash: no empty drives, and not the seed, a file of our own."""
+    for disk in guest.disks:
+        source = f"{disk.pool}/{disk.volume}" if disk.volume else disk.file or disk.dev
+        if source and source != seed_image(guest.name):
+            yield Image(source=source, format=disk.format, size=disk.size)
 
 
 def domain_xml(guest: Guest, networks: Mapping[str, VirtualNetwork], platform: Platform) -> str:

@@ -1,7 +1,7 @@
-"""firewalld's own files: zones, and direct rules up to el8.
+"""firewalld's own files: zones, policies, and direct rules up to el8.
 
-Sources: firewalld.zone(5) and firewalld.direct(5). firewalld itself leaves the mode to its umask and reads any; the
-files hold no secret, so that they are readable here.
+Sources: firewalld.zone(5), firewalld.policy(5), firewalld.richlanguage(5) and firewalld.direct(5). firewalld itself
+leaves the mode to its umask and reads any; the files hold no secret, so that they are readable here.
 """
 
 from __future__ import annotations
@@ -10,20 +10,17 @@ import re
 from collections.abc import Iterable, Iterator
 
 from kvmgen.artifact import Artifact, Kind
-from kvmgen.model.host import DirectChain, DirectRule, Firewall, Node, Zone
+from kvmgen.model.host import DirectChain, DirectRule, Firewall, Node, Policy, RichRule, Zone, ZonePort
 from kvmgen.render._header import made_from
-from kvmgen.render._xml import document, el, escape, when
-
-LAST_WITH_DIRECT_RULES = 8
-"""The last platform for which direct rules are written; firewalld 1.0 calls them deprecated."""
+from kvmgen.render._xml import Content, Element, document, el, escape, when
 
 
 def files(node: Node) -> Iterator[Artifact]:
-    """``direct.xml`` and one file for each zone; nothing where the inventory says nothing."""
+    """``direct.xml`` and one file for each zone and policy; nothing where the inventory says nothing."""
     firewall = node.firewall
     if firewall is None:
         return
-    if node.platform.major <= LAST_WITH_DIRECT_RULES and (firewall.chains or firewall.rules):
+    if node.platform.has_direct_rules and (firewall.chains or firewall.rules):
         yield Artifact(
             path="etc/firewalld/direct.xml",
             text=_direct(firewall),
@@ -34,6 +31,9 @@ def files(node: Node) -> Iterator[Artifact]:
         yield Artifact(
             path=f"etc/firewalld/zones/{zone.name}.xml", text=_zone(zone), kind=Kind.FIREWALL, sources=(zone.origin,)
         )
+    for policy in firewall.policies:
+        path = f"etc/firewalld/policies/{policy.name}.xml"
+        yield Artifact(path=path, text=_policy(policy), kind=Kind.FIREWALL, sources=(policy.origin,))
 
 
 def _direct(firewall: Firewall) -> str:
@@ -80,11 +80,7 @@ def _zone(zone: Zone) -> str:
     root = el(
         "zone",
         {"target": None if zone.target == "default" else _target(zone.target)},
-        el("short", {}, zone.name),
-        None if zone.description is None else el("description", {}, zone.description),
-        (el("service", {"name": service}) for service in zone.services),
-        (el("port", {"port": port.port, "protocol": port.protocol}) for port in zone.ports),
-        when(zone.masquerade, el("masquerade")),
+        *_common(zone),
         (el("interface", {"name": interface}) for interface in zone.interfaces),
         (el("source", {"address": source}) for source in zone.sources),
         when(zone.forward, el("forward")),
@@ -94,3 +90,44 @@ def _zone(zone: Zone) -> str:
 
 def _target(target: str) -> str:
     return "%%REJECT%%" if target == "REJECT" else target
+
+
+def _policy(policy: Policy) -> str:
+    """A policy, its elements in firewalld's order; a priority of -1 is the one that it doesn't write."""
+    root = el(
+        "policy",
+        {"priority": None if policy.priority == -1 else policy.priority, "target": policy.target},
+        *_common(policy),
+        (el("ingress-zone", {"name": zone}) for zone in policy.ingress_zones),
+        (el("egress-zone", {"name": zone}) for zone in policy.egress_zones),
+    )
+    return document(root, policy.origin, declaration=True)
+
+
+def _common(zone: Zone | Policy) -> Iterator[Content]:
+    """What zones and policies have in common."""
+    yield el("short", {}, zone.name)
+    yield None if zone.description is None else el("description", {}, zone.description)
+    yield (el("service", {"name": service}) for service in zone.services)
+    yield map(_port, zone.ports)
+    yield when(zone.masquerade, el("masquerade"))
+    yield map(_rich_rule, zone.rules)
+
+
+def _port(port: ZonePort) -> Element:
+    return el("port", {"port": port.port, "protocol": port.protocol})
+
+
+def _rich_rule(rule: RichRule) -> Element:
+    return el(
+        "rule",
+        {"family": rule.family, "priority": rule.priority or None},
+        None if rule.source is None else el("source", {"address": rule.source}),
+        None if rule.destination is None else el("destination", {"address": rule.destination}),
+        None if rule.service is None else el("service", {"name": rule.service}),
+        None if rule.port is None else _port(rule.port),
+        None if rule.protocol is None else el("protocol", {"value": rule.protocol}),
+        None if rule.icmp_type is None else el("icmp-type", {"name": rule.icmp_type}),
+        None if rule.log is None else el("log", {"prefix": rule.log[0] or None, "level": rule.log[1] or None}),
+        el(rule.action),
+    )

@@ -8,7 +8,8 @@ from kvmgen.artifact import Artifact, Kind
 from kvmgen.model.host import Link, Node
 from kvmgen.model.values import Route
 from kvmgen.render._header import hash_header
-from kvmgen.render._ifcfg_keys import Machine, gateway4, gateway6, keys, quoted
+from kvmgen.render._ifcfg_keys import gateway4, gateway6, keys, quoted
+from kvmgen.render._machine import Machine
 
 FOLDER = "etc/sysconfig/network-scripts"
 

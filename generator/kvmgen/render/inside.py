@@ -1,4 +1,7 @@
-"""What goes inside guests whose platform is known and has ifcfg files: the files of a host, under ``guests/NAME``."""
+"""What goes inside guests whose platform is known: the files of a host, under ``guests/NAME``.
+
+A guest with a cloud-init seed has these from that, and no second truth beside it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,6 @@ from kvmgen.render import node
 def render(view: HostView) -> Iterator[Artifact]:
     """The files of every guest at home here. Nobody copies them to the host: they are for the guest's image."""
     for guest in view.guests:
-        if guest.inside is not None and guest.inside.platform.uses_ifcfg:
+        if guest.cloud_init is None and guest.inside is not None:
             for file in node.files(guest.inside):
                 yield replace(file, path=f"guests/{guest.name}/{file.path}", kind=Kind.GUEST_FILE)

@@ -23,6 +23,7 @@ from kvmgen.model.network import (
 from kvmgen.model.site import HostView
 from kvmgen.model.values import Address, Interface, Range, Route
 from kvmgen.render._bandwidth import bandwidth
+from kvmgen.render._vlan import OPENVSWITCH, vlan
 from kvmgen.render._xml import Element, document, el, when, yes_no
 
 
@@ -56,7 +57,8 @@ def network_xml(network: VirtualNetwork) -> str:
     """The definition of one network on its host.
 
     UUID and MAC are always written: without the first a redefinition is refused, without the second it gets a new
-    random MAC. A network on the host's own bridge has no MAC, address or resolver: libvirt refuses them there.
+    random MAC. A network on the host's own bridge or devices has no MAC, address or resolver: libvirt refuses them
+    there.
     """
     root = el(
         "network",
@@ -64,15 +66,17 @@ def network_xml(network: VirtualNetwork) -> str:
         el("name", {}, network.libvirt_name),
         el("uuid", {}, network.uuid),
         _forward(network),
-        _bridge(network),
+        when(network.bridge, _bridge(network)),
         None if network.mtu is None else el("mtu", {"size": network.mtu}),
         None if network.mac is None else el("mac", {"address": network.mac}),
         _domain(network),
         _dns(network.dns),
+        vlan(network.vlan),
         bandwidth(network.bandwidth),
         when(network.isolated, el("port", {"isolated": "yes"})),
         (_ip(network, address) for address in network.addresses),
         map(_route, network.routes),
+        when(network.openvswitch, OPENVSWITCH),
         map(_portgroup, network.portgroups),
     )
     return document(root, network.origin)
@@ -81,7 +85,25 @@ def network_xml(network: VirtualNetwork) -> str:
 def _forward(network: VirtualNetwork) -> Element | None:
     if network.forward is Forward.ISOLATED:
         return None
-    return el("forward", {"dev": network.forward_dev, "mode": network.forward.value}, _nat(network.nat))
+    hostdev = network.forward is Forward.HOSTDEV
+    device = network.devices[0] if network.devices else network.forward_dev  # libvirt repeats the first one there
+    return el(
+        "forward",
+        {"dev": device, "mode": network.forward.value, "managed": yes_no(network.managed) if hostdev else None},
+        when(hostdev, el("driver", {"name": "vfio"})),
+        _nat(network.nat),
+        el("pf", {"dev": network.pf}) if network.pf else None,
+        (el("interface", {"dev": name}) for name in network.devices),
+        map(_function, network.pci_addresses),
+    )
+
+
+def _function(address: str) -> Element:
+    """A virtual function by its address, ``0000:07:10.2``."""
+    domain, bus, rest = address.split(":")
+    slot, _, function = rest.partition(".")
+    numbers = {"domain": domain, "bus": bus, "slot": slot, "function": function}
+    return el("address", {"type": "pci", **{name: f"0x{number}" for name, number in numbers.items()}})
 
 
 def _nat(nat: Nat | None) -> Element | None:
@@ -211,5 +233,6 @@ def _portgroup(portgroup: Portgroup) -> Element:
     return el(
         "portgroup",
         {"name": portgroup.name, "default": "yes" if portgroup.default else None},
+        vlan(portgroup.vlan),
         bandwidth(portgroup.bandwidth),
     )

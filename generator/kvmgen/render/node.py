@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from kvmgen.artifact import Artifact
 from kvmgen.model.host import Node
 from kvmgen.model.site import HostView
-from kvmgen.render import firewalld, ifcfg, iptables, sysctl
+from kvmgen.render import firewalld, ifcfg, iptables, keyfile, nftables, sysctl
 
 
 def render(view: HostView) -> Iterator[Artifact]:
@@ -16,8 +16,8 @@ def render(view: HostView) -> Iterator[Artifact]:
 
 
 def files(node: Node) -> Iterator[Artifact]:
-    """What the machine's platform reads; NetworkManager's keyfiles are another renderer's."""
-    if node.platform.uses_ifcfg:
-        yield from ifcfg.files(node)
+    """What the machine's platform reads."""
+    yield from ifcfg.files(node) if node.platform.uses_ifcfg else keyfile.files(node)
     yield from iptables.files(node) if node.platform.firewalld is None else firewalld.files(node)
+    yield from nftables.files(node)
     yield from sysctl.files(node)

@@ -1,44 +1,76 @@
-"""Break every step of the applier in every way, against a scripted virsh, and print how many faults that were.
+"""Break every step of the applier in every way, and print how many faults that were.
 
-With ``--sample SEED`` a few of every kind are tried.
+Against a scripted virsh, or with ``--real`` on a host of the laboratory with a real libvirtd and a running guest. With
+``--sample N`` only N faults of every kind are tried, which ``--seed`` chooses; ``--only`` takes those with a text in
+their name, such as ``apply: kill`` or ``net-update``.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.applier.faults.cases import Way, Ways, tried
-from tests.applier.faults.inject import Fault
+from tests.applier.faults.cases import Way, Ways
+from tests.applier.faults.judge import Cases, tried
+from tests.applier.faults.real_host import Bench, RealWays
 
-OF_EACH_KIND = 6
+
+def sample(cases: Cases, count: int, seed: int) -> Cases:
+    """A few of every kind, alone and as a second one; the same for the same seed, and in the order of all."""
+    kinds: dict[tuple[str, bool, bool], list[int]] = {}
+    for index in random.Random(seed).sample(range(len(cases)), len(cases)):
+        way, fault = cases[index]
+        kinds.setdefault((fault.kind, fault.lasts, bool(way.first)), []).append(index)
+    return [cases[index] for index in sorted(index for found in kinds.values() for index in found[:count])]
 
 
-def sample(cases: list[tuple[Way, Fault]], seed: int) -> list[tuple[Way, Fault]]:
-    """A few of every kind, each on some way; the same for the same seed."""
-    kinds: dict[tuple[str, bool], list[tuple[Way, Fault]]] = {}
-    for way, fault in random.Random(seed).sample(cases, len(cases)):
-        kinds.setdefault((fault.kind, fault.lasts), []).append((way, fault))
-    return [case for found in kinds.values() for case in found[:OF_EACH_KIND]]
+def chosen(ways: Iterable[Way], words: argparse.Namespace) -> Cases:
+    """The faults to try."""
+    cases = [(way, fault) for way in ways for fault in way.faults()]
+    cases = [(way, fault) for way, fault in cases if words.only in f"{way.name}: {fault} {way.steps[fault.step - 1]}"]
+    return cases if words.sample is None else sample(cases, words.sample, words.seed)
+
+
+def scripted(folder: Path, words: argparse.Namespace) -> tuple[int, int]:
+    """Try faults against a scripted virsh; how many, and how many tore the host."""
+    cases = chosen(told(Ways(folder).all(), words.way), words)
+    return len(cases), tried(cases, folder)
+
+
+def real(folder: Path, words: argparse.Namespace) -> tuple[int, int]:
+    """Try faults on real libvirtds, one a worker; how many, and how many tore the host."""
+    bench = Bench()
+    with bench:
+        cases = chosen(told(RealWays(folder, bench, words.seed).all(words.way), words.way), words)
+    return len(cases), tried(cases, folder, min(words.workers, len(cases)), lambda: bench)
+
+
+def told(ways: Iterable[Way], name: str) -> Iterator[Way]:
+    """Ways that have this in their name, each told of."""
+    for way in ways:
+        if name in way.name:
+            print(f"{way.name}: {len(way.steps)} steps", flush=True)
+            yield way
 
 
 def main() -> int:
     """Try the faults; 1 where one tore the host."""
-    words = argparse.ArgumentParser(description=__doc__)
-    words.add_argument("--sample", type=int, metavar="SEED")
-    words.add_argument("--way", help="only ways whose name has this in it")
-    seed, wanted = (getattr(words.parse_args(), name) for name in ("sample", "way"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--real", action="store_true", help="on a real libvirtd (root, in namespaces)")
+    parser.add_argument("--sample", type=int, metavar="N", help="only N faults of every kind")
+    parser.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
+    parser.add_argument("--way", default="", metavar="TEXT", help="only ways whose name has this in it")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only faults whose name has this in it")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="libvirtds at a time, with --real")
+    words = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kvmgen-faults-") as name:
-        ways = tuple(way for way in Ways(Path(name)).all() if (wanted or "") in way.name)
-        for way in ways:
-            print(f"{way.name}: {len(way.steps)} steps", flush=True)
-        cases = [(way, fault) for way in ways for fault in way.faults()]
-        cases = cases if seed is None else sample(cases, seed)
-        torn = tried(cases, Path(name))
-    print(f"{len(cases)} faults tried, {torn} tore the host")
+        count, torn = (real if words.real else scripted)(Path(name), words)
+    print(f"{count} faults tried{' on a real libvirtd' * words.real}, {torn} tore the host")
     return 1 if torn else 0
 
 

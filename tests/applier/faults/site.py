@@ -11,21 +11,25 @@ from xml.etree.ElementTree import Element
 
 from tests.applier.faults.virsh import text_of
 from tests.applier.folder import entry_of, manifest_of, put
+from tests.lab.domain import EMULATOR
 
 SCRIPTS = "etc/sysconfig/network-scripts"
 REMEMBERED = "var/lib/kvmgen"
 
 NETWORK = """\
-<network><name>{name}</name><uuid>{uuid}</uuid><bridge name='virbr-{name}'/>
-<ip address='192.0.2.1' netmask='255.255.255.0'><dhcp>{leases}</dhcp></ip></network>
+<network><name>{name}</name><uuid>{uuid}</uuid><bridge name='virbr-{name}' stp='on' delay='0'/>
+<mac address='52:54:00:00:01:{number:02x}'/>
+<ip address='10.0.{number}.1' netmask='255.255.255.0'><dhcp>{leases}</dhcp></ip></network>
 """
-LEASE = "<host mac='52:54:00:00:00:{0:02x}' ip='192.0.2.{0}'/>"
+NETWORKS = ("lab", "gone", "fresh")
+LEASE = "<host mac='52:54:00:00:00:{1:02x}' ip='10.0.{0}.{1}'/>"
 FILTER = "<filter name='{name}' chain='root'><uuid>{uuid}</uuid>{rules}</filter>\n"
 RULE = "<rule action='{}' direction='in' priority='{}'><tcp dstportstart='{}'/></rule>"
 DOMAIN = """\
-<domain type='kvm'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory}</memory><devices>
-<interface type='network'><mac address='52:54:00:00:00:0a'/><source network='lab'/>
-<filterref filter='{filter}'/></interface></devices></domain>
+<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='KiB'>{memory}</memory>
+<os><type arch='x86_64' machine="pc">hvm</type></os><devices><emulator>{emulator}</emulator>
+<interface type='network'><mac address='52:54:00:00:00:0a'/><source network='lab'/><target dev='tap-{name}'/>
+<model type='virtio'/><filterref filter='{filter}'/></interface></devices></domain>
 """
 
 Files = Mapping[str, str]
@@ -33,7 +37,9 @@ Files = Mapping[str, str]
 
 
 def _network(name: str, *leases: int) -> str:
-    return NETWORK.format(name=name, uuid=_uuid(name), leases="".join(map(LEASE.format, leases)))
+    number = NETWORKS.index(name)
+    text = "".join(LEASE.format(number, lease) for lease in leases)
+    return NETWORK.format(name=name, uuid=_uuid(name), number=number, leases=text)
 
 
 def _filter(name: str, *ports: int, includes: str = "") -> str:
@@ -42,7 +48,8 @@ def _filter(name: str, *ports: int, includes: str = "") -> str:
 
 
 def _domain(name: str, memory: int, filter: str) -> str:
-    return DOMAIN.format(name=name, uuid=_uuid(name), memory=memory, filter=filter)
+    words = {"name": name, "uuid": _uuid(name), "memory": memory << 10, "filter": filter}
+    return DOMAIN.format(emulator=EMULATOR, **words)
 
 
 def _uuid(name: str) -> str:
@@ -54,7 +61,7 @@ OLD: Files = {
     "etc/sysctl.d/90-kvmgen.conf": "net.ipv4.ip_forward = 0\n",
     f"{SCRIPTS}/ifcfg-gone": "DEVICE=gone\n",
     "libvirt/networks/lab.xml": _network("lab", 10, 11),
-    "libvirt/networks/gone.xml": _network("gone"),
+    "libvirt/networks/gone.xml": _network("gone", 10),
     "libvirt/nwfilters/plain.xml": _filter("plain", 22),
     "libvirt/nwfilters/gone.xml": _filter("gone", 23),
     "libvirt/domains/web.xml": _domain("web", 256, "plain"),
@@ -67,7 +74,7 @@ NEW: Files = {
     f"{SCRIPTS}/ifcfg-fresh": "DEVICE=fresh\n",
     "etc/firewalld/zones/fresh.xml": "<zone/>\n",
     "libvirt/networks/lab.xml": _network("lab", 10, 12),
-    "libvirt/networks/fresh.xml": _network("fresh"),
+    "libvirt/networks/fresh.xml": _network("fresh", 10),
     "libvirt/nwfilters/plain.xml": _filter("plain", 22, 80),
     "libvirt/nwfilters/fresh.xml": _filter("fresh", 443, includes="<filterref filter='plain'/>"),
     "libvirt/domains/web.xml": _domain("web", 512, "fresh"),

@@ -12,11 +12,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.applier.faults.__main__ import sample
+from tests.applier.faults.cases import Ways
+from tests.applier.faults.judge import tried
 from tests.applier.faults.site import NEW, SCRIPTS, look, write_output
 from tests.applier.folder import FILES, HOST, PROJECT, Image, put
 
@@ -42,12 +45,32 @@ def image(tmp_path: Path) -> Image:
 
 
 def test_a_fault_of_every_kind_leaves_the_old_host_or_the_new() -> None:
-    argv = [sys.executable, "-m", "tests.applier.faults", "--sample", "1"]
+    argv = [sys.executable, "-m", "tests.applier.faults", "--sample", "6"]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) faults tried, 0 tore the host", done.stdout)
     assert found is not None
     assert int(found[1]) > 80, "every kind, once and for good"
+
+
+def test_an_undo_that_stops_at_its_first_failure_is_noticed(tmp_path: Path) -> None:
+    """One fault that an apply is undone for, and one in the undoing: the rest is undone all the same."""
+    ways = Ways(tmp_path / "ways")
+    ways.applier._failures = first_failure
+    way = next(ways.undoings())
+    cases = [(way, fault) for fault in way.faults() if fault.kind in ("EIO", "fail")]
+    (tmp_path / "tried").mkdir()
+    assert tried(sample(cases, 8, seed=1), tmp_path / "tried") > 2
+
+
+def first_failure(steps: Iterable[Callable[[], object]]) -> list[str]:
+    """An undo as it must not be."""
+    for step in steps:
+        try:
+            step()
+        except Exception as error:
+            return [str(error)]
+    return []
 
 
 @pytest.fixture
