@@ -16,9 +16,9 @@ from tests.sites import ROOT, SITE, write
 
 RULE = {"source": "192.0.2.0/24", "service": "ssh", "action": "accept"}
 POLICY = {"ingress-zones": ["public"], "egress-zones": ["HOST"], "rules": [RULE]}
-BRIDGE = {"ethernets": {"eno1": {}}, "bridges": {"br0": {"ports": ["eno1"]}}}
+BRIDGE: dict[str, object] = {"ethernets": {"eno1": {}}, "bridges": {"br0": {"ports": ["eno1"]}}}
 DIRECT = {"family": "both", "chain": "INPUT", "rule": "-p tcp --dport 9 -j DROP"}
-SAID = {
+SAID: dict[str, dict[str, object]] = {
     "`zones`, `rules` in them": {"firewall": {"zones": {"public": {"services": ["ssh"], "rules": [RULE]}}}},
     "`policies`, `rules` in them": {"firewall": {"policies": {"out": POLICY}}},
     "`direct`, `chains`": {"firewall": {"direct": [DIRECT]}},

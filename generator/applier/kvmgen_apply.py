@@ -1920,8 +1920,8 @@ _KEYFILES = "etc/NetworkManager/system-connections/"
 
 
 def _device(path):
-    """The device of one of kvmgen's ifcfg, route or keyfiles."""
-    return re.sub(r"^(ifcfg|route6?|rule6?|keys)-|\.nmconnection$", "", os.path.basename(path))
+    """The device of one of kvmgen's ifcfg, route or keyfiles; Open vSwitch has some with one device."""
+    return re.sub(r"^(ifcfg|route6?|rule6?|keys)-|(\.ovs-\w+)?\.nmconnection$", "", os.path.basename(path))
 
 
 class Link:
@@ -1937,7 +1937,7 @@ class Link:
         keys = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', text, re.MULTILINE))
         self.device, self.uuid = keys.get("DEVICE") or _device(self.path), None
         self.parent, self.controller = keys.get("PHYSDEV"), keys.get("BRIDGE") or keys.get("MASTER")
-        self.mac, self.is_nic = None, False
+        self.type, self.mac = None, None
         self.addresses = ["%s/%s" % (keys["IPADDR"], keys.get("PREFIX", "32"))] if "IPADDR" in keys else []
         self.addresses += [keys["IPV6ADDR"]] if "IPV6ADDR" in keys else []
 
@@ -1946,17 +1946,14 @@ class Link:
         self.device, self.uuid = keys.get("connection.interface-name"), keys.get("connection.uuid")
         self.parent = keys.get("vlan.parent")
         self.controller = keys.get("connection.controller") or keys.get("connection.master")
-        self.mac, self.is_nic = keys.get("ethernet.mac-address", "").lower(), keys.get("connection.type") in _NICS
+        self.type, self.mac = keys.get("connection.type"), keys.get("ethernet.mac-address", "").lower()
         self.addresses = [keys[key].split(",")[0] for key in sorted(keys) if re.match("ipv[46].address[0-9]", key)]
 
     def is_for(self, other):
         """Whether another file's device is this one's: both would have it. A profile without a device takes any NIC."""
         if self.device:
             return self.device == other.device
-        return self.is_nic and other.is_nic and self.mac in ("", other.mac)
-
-
-_NICS = ("ethernet", "802-3-ethernet")
+        return self.type == other.type == "ethernet" and self.mac in ("", other.mac)
 
 
 def keyfile(text):
@@ -2008,6 +2005,10 @@ class NetworkScripts:
         return []
 
 
+_BEHIND = ("ovs-port", "ovs-bridge")
+"""What Open vSwitch has behind a link, and NetworkManager takes for devices of the same name."""
+
+
 class NetworkManager:
     """NetworkManager, which reads a file when it is told to, and only then lets go of one that is gone.
 
@@ -2019,20 +2020,23 @@ class NetworkManager:
     absence = "NetworkManager doesn't run"
     has_profiles = True
     live = re.compile(r"connection\.(id|zone)|ethernet\.mtu|ipv[46]\..*|bridge\.(?!stp$|mac-address$).*")
-    """What it changes in a link that runs. Starting STP would be held to cut nobody off, and holds frames back."""
+    """What it changes in a link that runs; STP is left out, because a bridge that starts it holds all frames back."""
 
     patience = 15
 
     def __init__(self, host):
         self.host = host
         self._known = None  # it is asked once: whoever waits for something asks another
+        self._switched = set()
 
     def _devices(self):
         """Its state of each device, the UUID of the profile that is active there, and the activation."""
         if self._known is None:
-            ask = ("nmcli", "-t", "-f", "DEVICE,STATE,CON-UUID,CON-PATH", "device")
+            ask = ("nmcli", "-t", "-f", "DEVICE,TYPE,STATE,CON-UUID,CON-PATH", "device")
             rows = self.host.run(ask, check=False)[1].splitlines() if self.host.has("nmcli") else []
-            self._known = {row.split(":")[0]: row.split(":")[1:] for row in rows}
+            rows = [row.split(":") for row in rows]
+            self._known = {row[0]: row[2:] for row in rows if row[1] not in _BEHIND}
+            self._switched = {row[0] for row in rows if row[1] in _BEHIND}
         return self._known
 
     def _of(self, device):
@@ -2050,20 +2054,25 @@ class NetworkManager:
     def can_reapply(self, link, before, after):
         """Whether a link that runs can take a changed file."""
         before, after = keyfile(before), keyfile(after)
+        if link.device in self._switched:  # nmcli has no way to say which of its devices is meant
+            return False
         changed = [key for key in set(before) | set(after) if before.get(key) != after.get(key)]
         return self._of(link.device)[1] == link.uuid and all(self.live.fullmatch(key) for key in changed)
 
     def profile(self, device):
         """What a device runs by; nothing where NetworkManager only looks on."""
-        state, uuid, _ = self._of(device)
-        return None if state.endswith("(externally)") else uuid or None
+        return None if self.looks_on(device) else self._of(device)[1] or None
+
+    def looks_on(self, device):
+        """Whether a device was set up by another, such as a person with ``ip``."""
+        return self._of(device)[0].endswith("(externally)")
 
     def activation(self, device):
         """What is another each time that a profile is activated."""
         return self._of(device)[2]
 
     def read(self, paths):
-        """Have it read files, or see that they are gone. It says, and ends well, where it doesn't take one.
+        """Have it read files, or see that they are gone. Where it refuses one, nmcli says so and exits 0 all the same.
 
         Of ifcfg files that is no wonder: el10's reads none.
         """
@@ -2073,11 +2082,12 @@ class NetworkManager:
             raise Problem("NetworkManager: %s. Its log says why" % "; ".join(refused))
 
     def start(self, device, uuid, wait=True):
-        """Activate a profile, unless that happened by itself when its file was read."""
-        if self.profile(device) != uuid:
+        """Activate a profile, unless that happened by itself when its file was read; any for the device without one."""
+        if uuid is None or self.profile(device) != uuid:
             log.info("nmcli connection up %s (%s)", uuid, device)
-            patience = max(1, self.host.timeout - 5) if wait else 0
-            self.host.run(("nmcli", "--wait", str(patience), "connection", "up", "uuid", uuid))
+            patience = str(max(1, self.host.timeout - 5) if wait else 0)
+            what = ("uuid", uuid) if uuid else ("ifname", device)
+            self.host.run(("nmcli", "--wait", patience, "connection", "up", *what))
 
     def reapply(self, link):
         """Have a link that runs take what its file says now."""
@@ -2088,13 +2098,16 @@ class NetworkManager:
             raise Problem("%s. This NetworkManager needs --disruptive %s for it" % (problem, link.device))
 
     def stop(self, device):
-        """Stop a device, whatever it runs by; it isn't started again by itself."""
-        log.info("nmcli device disconnect %s", device)
-        self.host.run(("nmcli", "device", "disconnect", device), check=False)
+        """Stop a device, whatever it runs by; it isn't started again by itself. A switch goes with its files alone."""
+        words = ("device", "disconnect", device)
+        if self.profile(device) and device in self._switched:
+            words = ("connection", "down", "uuid", self.profile(device))
+        log.info("nmcli %s", " ".join(words))
+        self.host.run(("nmcli", *words), check=False)
 
     def lacks(self, link):
         """What it says of a link that runs otherwise than its file says."""
-        if self.is_there() and self._of(link.device)[1] != link.uuid:
+        if self.is_there() and link.uuid and self._of(link.device)[1] != link.uuid:
             yield "the link %s doesn't run by /%s" % (link.device, link.path)
 
 
@@ -2125,10 +2138,14 @@ def links_of(host, texts):
     for path, text in texts.items():
         if path.startswith((_IFCFGS + "ifcfg-", _KEYFILES)):
             found.append(Link(path, text, tools[os.path.dirname(path) + "/"]))
-    names = {link.uuid: link.device for link in found if link.uuid}
-    for link in found:  # a keyfile may name another's UUID
-        link.parent, link.controller = (names.get(name, name) for name in (link.parent, link.controller))
-    return {link.device: link for link in found}
+    behind = {link.uuid: link for link in found if link.type in _BEHIND}
+    for link in found:  # an interface of Open vSwitch's names its port, which names the bridge, each by its UUID
+        while link.controller in behind:
+            known = behind[link.controller]
+            link.controller = known.controller if known.type == "ovs-port" else known.device
+        if link.controller == link.device:  # the interface of a switch's own
+            link.controller = None
+    return {link.device: link for link in found if link.type not in _BEHIND}
 
 
 def rivals(host, texts, ours):
@@ -2184,7 +2201,7 @@ def _ports(link):
 
 
 def _master(port):
-    return os.path.basename(os.path.realpath(_sys(port, "master")))
+    return os.path.basename(os.path.realpath(_sys(port, "master"))) if os.path.exists(_sys(port, "master")) else None
 
 
 def _is_isolated(port):
@@ -2208,6 +2225,19 @@ def _lower(device, links):
     """The devices that files put right below a device: a VLAN's parent, a bond's and a bridge's ports."""
     parent = {links[device].parent} - {None} if device in links else set()
     return parent | {name for name, link in links.items() if link.controller == device}
+
+
+def _rank(device, links):
+    """How late a device starts: by ifup as files are ordered, by NetworkManager a port after its bridge or bond.
+
+    A bridge of NetworkManager's that starts lets go of its ports, and starts those that have profiles; one that starts
+    by itself meanwhile may lose.
+    """
+    link = links.get(device)
+    if link is None or not link.tool.has_profiles:
+        return 0
+    controller = 1 + _rank(link.controller, links) if link.controller else 0
+    return max(controller, _rank(link.parent, links))
 
 
 def below_by_files(devices, links):
@@ -2245,7 +2275,7 @@ def links_to_move(host, links, changes, disruptive, older):
             waits.add(device)
     ports = {port: known for device in stop if device in start for port, known in _ports_of(host, device).items()}
     moved = {"stop": stop, "start": start, "live": live, "named": list(disruptive), "ports": ports}
-    return dict(moved, earlier=_profiles(host, stop + start))
+    return dict(moved, earlier=_ran_by(host, stop + start))
 
 
 def _ports_of(host, device):
@@ -2268,10 +2298,32 @@ def _content(snapshot):
 
 
 def _profiles(host, devices):
-    """What devices run by where NetworkManager has them: a rollback ends with that, whatever the file is called."""
+    """The profiles that devices run by where NetworkManager has them."""
     networkmanager = NetworkManager(host)
     found = {device: networkmanager.profile(device) for device in devices if tool_now(host, device).has_profiles}
     return {device: profile for device, profile in found.items() if profile}
+
+
+def _ran_by(host, devices):
+    """What a rollback ends with where it isn't the device's file: a profile, or what the device was given by hand."""
+    networkmanager, found = NetworkManager(host), _profiles(host, devices)
+    for device in devices:
+        if tool_now(host, device).has_profiles and networkmanager.looks_on(device):
+            addresses = [row[3] for row in _ip(host, "address", "show", "scope", "global", "dev", device)]
+            routes = [[way, *row] for way in ("-4", "-6") for row in _ip(host, way, "route", "show", "dev", device)]
+            routes = [row for row in routes if "kernel" not in row and "linkdown" not in row]
+            found[device] = {"controller": _master(device), "addresses": addresses, "routes": routes}
+    return found
+
+
+def give_back(host, device, known):
+    """Give a device back what it was given by hand."""
+    controller = ["master", known["controller"]] if known["controller"] else []
+    host.run(("ip", "link", "set", "dev", device, "up", *controller))
+    for address in known["addresses"]:
+        host.run(("ip", "address", "replace", address, "dev", device))
+    for way, *route in known["routes"]:
+        host.run(("ip", way, "route", "replace", *route, "dev", device))
 
 
 def tell_running(host, changes, links, on_path):
@@ -2383,7 +2435,7 @@ def link_lacks(host, link):
         yield "the link %s isn't up" % link.device
         return
     yield from link.tool.lacks(link)
-    if link.controller and _master(link.device) != link.controller:
+    if link.controller and _master(link.device) not in (link.controller, "ovs-system"):
         yield "the link %s isn't a port of %s" % (link.device, link.controller)
     there = {row[3] for row in _ip(host, "address", "show", "dev", link.device)}
     for address in link.addresses:
@@ -2429,6 +2481,8 @@ class Course:
     def follow(self, changes, with_links=True):
         """Have the running host follow changed files, and see that it did."""
         kinds = {change.item.kind for change in changes if isinstance(change.item, FileItem)}
+        if self.host.is_starting and self.host.root == "/" and Units.kind in kinds:
+            Units(self.host, {}).follow()  # systemd has read them already
         if not self.host.is_live:
             return
         for running in _KERNEL:
@@ -2458,16 +2512,22 @@ class Course:
         links = links_of(self.host, texts_of(self.host, self.entries, "link"))
         for link in [links[device] for device in self.data["live"] if device in links]:
             link.tool.reapply(link)
-        for device in self.data["start"]:
-            link, profile = link_now(self.host, device), self.data["profiles"].get(device)
-            if profile:
-                NetworkManager(self.host).start(device, profile, wait=False)
-            elif link:
-                link.tool.start(device, link.uuid)
+        for device in sorted(self.data["start"], key=lambda device: _rank(device, links)):
+            self._start(device, self.data["profiles"].get(device))
         ports = self.data["ports"] if self.data.get("boot") == _boot() else {}
         for port, known in ports.items():
             self._plug_in(port, *known)
         self._await_links({*self.data["live"], *self.data["start"], *ports})
+
+    def _start(self, device, earlier):
+        """Start a device, with what it ran by where it goes back to that."""
+        link = link_now(self.host, device)
+        if isinstance(earlier, dict):
+            give_back(self.host, device, earlier)
+        elif earlier:
+            NetworkManager(self.host).start(device, earlier, wait=False)
+        elif link:
+            link.tool.start(device, link.uuid)
 
     def _await_links(self, moved):
         """See that links have what their files say; NetworkManager goes on for a while when it has answered."""
@@ -2502,8 +2562,8 @@ STILL = {
     "stop": [],  # links, the lower ones first
     "start": [],
     "live": [],  # those that take their files' changes as they run
-    "earlier": {},  # the profiles of NetworkManager's that devices ran by
-    "profiles": {},  # those to go back to
+    "earlier": {},  # what devices ran by where that isn't their file: a profile, or what they were given by hand
+    "profiles": {},  # the same to go back to
     "named": [],
     "ports": {},  # of links that are made anew: the link, whether the port is isolated, and its profile
     "boot": None,  # the one that the ports' names are of
@@ -2980,7 +3040,7 @@ def _course_back(store, records, changes, unseen):
     course["start"] = [device for device in course["start"] if device not in gone]
     course["kernel_before"] = kernel_values(store.host, changes)
     try:
-        course["earlier"] = _profiles(store.host, course["stop"] + course["start"]) if store.host.is_live else {}
+        course["earlier"] = _ran_by(store.host, course["stop"] + course["start"]) if store.host.is_live else {}
         course["lacked"] = lacking(store.host, store.state["files"], {change.item.kind for change in changes})
     except EXPECTED:
         if not unseen:

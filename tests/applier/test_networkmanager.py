@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.applier.folder import APPLIER, HOST, files_of, put
-from tests.applier.test_host import KILLED, STAND_IN, until
+from kvmgen.pipeline import build
+from tests.applier.folder import APPLIER, HOST, applier_module, files_of, put
+from tests.applier.test_host import BRIDGE, KILLED, STAND_IN, until
 from tests.lab.guest import LabGuest
 from tests.lab.host import LabHost
+from tests.sites import SITE, write
 
 pytestmark = pytest.mark.real
 
@@ -33,7 +35,7 @@ Profile = Mapping[str, str]
 STATIC = {"ipv4.method": "manual", "ipv6.method": "ignore"}
 ENO1: Profile = {"type": "ethernet", **STATIC, "ipv4.address1": "192.0.2.11/24"}
 ENO2: Profile = {"type": "ethernet", "master": "br0", "slave-type": "bridge"}
-BR0: Profile = {"type": "bridge", "bridge.stp": "false", **STATIC, "ipv4.address1": "198.51.100.1/24"}
+BR0: Profile = {"type": "bridge", "autoconnect-slaves": "1", "bridge.stp": "false", **STATIC, "ipv4.address1": "198.51.100.1/24"}
 OTHER_ADDRESS = {**BR0, "ipv4.address1": "198.51.100.2/24", "ipv4.dns": "198.51.100.8;", "ethernet.mtu": "1400"}
 OTHER_MAC = {**BR0, "bridge.mac-address": "52:54:00:00:0B:01", "ipv4.address1": "198.51.100.3/24"}
 BRIDGED = {"eno1": ENO1, "eno2": ENO2, "br0": BR0}
@@ -63,12 +65,22 @@ class Site:
         self.environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
     def offer(self, links: Mapping[str, Profile], others: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Make the folder anew: these profiles, and other files by path."""
+        """Make the folder anew by hand: these profiles, and other files by path."""
         shutil.rmtree(self.folder, ignore_errors=True)
         contents = {f"{PROFILES[1:]}/{name}.nmconnection": keyfile(name, links[name]) for name in links}
         contents.update(others)
         for path, content in files_of({path: text.encode() for path, text in contents.items()}).items():
             put(self.folder / path, content)
+
+    def compile(self, host: str) -> None:
+        """Make the folder anew from an inventory with this host."""
+        inventory = self.folder.with_name("inventory")
+        for place in (inventory, self.folder.with_name("output")):
+            shutil.rmtree(place, ignore_errors=True)
+        write(inventory, {"site.yaml": SITE, f"hosts/{HOST}.yaml": host})
+        result = build(inventory, self.folder.with_name("output"))
+        assert result.is_good, result.diagnostics
+        self.folder = self.folder.with_name("output") / HOST
 
     def run(self, *words: str) -> tuple[int, str]:
         """Run the applier as the host's root; the exit code, and all that it said."""
@@ -282,6 +294,26 @@ def test_a_bridge_waits_for_the_nic_whose_address_it_takes(site: Site) -> None:
     assert not site.has_link("br0")
 
 
+def test_a_switchs_interfaces_are_told_from_what_is_behind_them() -> None:
+    """Open vSwitch isn't in the laboratory: what the profiles say of each other is all that can be judged here."""
+    profiles = {
+        "eno2": {"type": "ethernet", "master": uuid_of("eno2 port"), "slave-type": "ovs-port"},
+        "eno2.ovs-port": {"type": "ovs-port", "master": uuid_of("br0 bridge"), "slave-type": "ovs-bridge"},
+        "br0": {"type": "ovs-interface", "master": uuid_of("br0 port"), "slave-type": "ovs-port"},
+        "br0.ovs-port": {"type": "ovs-port", "master": uuid_of("br0 bridge"), "slave-type": "ovs-bridge"},
+        "br0.ovs-bridge": {"type": "ovs-bridge"},
+    }
+    texts = {}
+    for name, settings in profiles.items():
+        device, _, kind = name.partition(".ovs-")
+        texts[f"{PROFILES[1:]}/{name}.nmconnection"] = keyfile(device, settings, f"{device} {kind}".strip())
+    applier = applier_module()
+    links = applier.links_of(applier.Host(), texts)
+    found = {link.path.rpartition("/")[2]: link.controller for link in links.values()}
+    assert found == {"eno2.nmconnection": "br0", "br0.nmconnection": None}
+    assert {applier.device_of({"path": path}) for path in texts} == {"eno2", "br0"}
+
+
 ZONE = '<?xml version="1.0" encoding="utf-8"?>\n<zone><service name="ssh"/></zone>\n'
 
 
@@ -382,11 +414,8 @@ def test_without_networkmanager_files_wait(site: Site) -> None:
 
 # -- from ifcfg to keyfiles --------------------------------------------------------------------------------------------
 
-IFCFG = {
-    "eno1": "DEVICE=eno1\nTYPE=Ethernet\nONBOOT=yes\nIPADDR=192.0.2.11\nPREFIX=24\n",
-    "eno2": "DEVICE=eno2\nTYPE=Ethernet\nONBOOT=yes\nBRIDGE=br0\n",
-    "br0": "DEVICE=br0\nTYPE=Bridge\nONBOOT=yes\nIPADDR=198.51.100.1\nPREFIX=24\n",
-}
+EL7 = BRIDGE
+EL9 = BRIDGE.replace("el7", "el9")
 
 
 @pytest.fixture
@@ -396,18 +425,19 @@ def older(site: Site) -> Site:
     site.lab.run("cp", "-r", str(STAND_IN), "/run/lab/network-scripts")
     site.lab.ip_batch(["link set eno1 down", "link set eno2 down"])
     site.environment["PATH"] = f"/run/lab/network-scripts:{site.environment['PATH']}"
-    site.offer({}, {f"{SCRIPTS[1:]}/ifcfg-{name}": text for name, text in IFCFG.items()})
+    site.compile(EL7)
     site.apply_offered()
     assert site.reaches_outside()
     site.environment["PATH"] = site.environment["PATH"].partition(":")[2]
+    site.compile(EL9)
     return site
 
 
 def test_a_host_that_was_started_anew_moves_to_keyfiles(older: Site) -> None:
     older.lab.ip_batch(["link delete br0", "address flush dev eno1", "link set eno1 down", "link set eno2 down"])
     older.lab.start_networkmanager()
-    older.apply(BRIDGED)
-    assert older.active() == {name: uuid_of(name) for name in BRIDGED}
+    older.apply_offered()
+    assert set(older.active()) == set(BRIDGED)
     assert older.reaches_outside()
     assert older.status() == ([], [])
     assert not list(older.lab.file(SCRIPTS).iterdir())
@@ -417,11 +447,16 @@ def test_a_host_that_was_started_anew_moves_to_keyfiles(older: Site) -> None:
 def test_links_that_run_move_to_keyfiles_when_they_are_named(older: Site) -> None:
     older.plug_in()
     older.lab.start_networkmanager()
-    older.apply(BRIDGED)
+    older.apply_offered()
     assert (older.plugged(), older.addresses("br0")) == (UNMOVED, ["198.51.100.1/24"])
     words = "the link {0} wasn't started with {1}/{0}.nmconnection: --disruptive {0} restarts it"
     assert older.status() == ([], [words.format(name, PROFILES[1:]) for name in sorted(BRIDGED)])
-    older.disruptively(BRIDGED)
-    assert older.active() == {name: uuid_of(name) for name in BRIDGED}
+    named = [word for name in BRIDGED for word in ("--disruptive", name)]
+    before = older.kernel()
+    older.apply_offered(*named, "--check-command", "false", expect=ROLLED_BACK)
+    assert (older.kernel(), older.plugged()) == (before, GIVEN_BACK)
+    older.compile(EL9)
+    older.apply_offered(*named)
+    assert set(older.active()) == set(BRIDGED)
     assert (older.plugged(), older.status()) == (GIVEN_BACK, ([], []))
     assert older.reaches_outside()

@@ -75,7 +75,7 @@ class SiteHost:
         yield Machine(name=self.view.host.name, node=self.view.host, folder=self.folder)
         for guest in self.view.guests:
             folder = self.folder / GUESTS_FOLDER / guest.name
-            if folder.is_dir():
+            if (folder / "etc").is_dir():
                 assert guest.inside is not None
                 yield Machine(name=guest.name, node=guest.inside, folder=folder)
 
@@ -112,7 +112,7 @@ def _site_file(folder: Path, entry: dict[str, Any]) -> SiteFile:
     defines = entry.get("defines", {})
     return SiteFile(
         path=entry["path"],
-        text=(folder / entry["path"]).read_text(),
+        text=(folder / entry["path"]).read_bytes().decode(errors="replace"),
         kind=Kind(entry["kind"]),
         name=defines.get("name", ""),
         uuid=defines.get("uuid", ""),

@@ -28,7 +28,7 @@ from kvmgen.render.cloudinit import is_default
 from tests.lab.domain import as_testable
 from tests.lab.host import LabHost
 from tests.real.seeds import cloud_init
-from tests.sites import write
+from tests.sites import ROOT, write
 
 pytestmark = pytest.mark.real
 
@@ -65,6 +65,7 @@ cloud-init:
     "guests/old01.yaml": "hosts: [kvm1]\nchipset: pc\ncloud-init: {}\n",
     "guests/new01.yaml": "hosts: [kvm1]\nchipset: q35\ncloud-init: {}\n",
 }
+EXAMPLES = ROOT / "output"
 NAMES = ("meta-data", "network-config", "user-data")
 
 
@@ -146,7 +147,12 @@ def test_the_data_source_reads_the_seed(seed: Path) -> None:
 
 
 def test_the_user_data_is_cloud_config(seed: Path) -> None:
-    assert "Valid cloud-config" in cloud_init("-m", "cloudinit.cmd.main", "schema", "--config-file", seed / "user-data")
+    """And so is that of every guest of the example site."""
+    examples = sorted(EXAMPLES.glob("*/guests/*/seed"))
+    assert examples
+    for folder in (seed, *examples):
+        told = cloud_init("-m", "cloudinit.cmd.main", "schema", "--config-file", folder / "user-data")
+        assert "Valid cloud-config" in told
 
 
 def converted(seed: Path, folder: Path, kind: str, distribution: str) -> dict[str, str]:

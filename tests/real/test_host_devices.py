@@ -135,21 +135,23 @@ def test_a_guest_on_open_vswitch_is_defined_as_meant(lab: LabHost, made: list[Ar
     assert differences(text, held) == []
 
 
-def test_networkmanager_reads_the_profiles_of_open_vswitch(made: list[Artifact]) -> None:
-    """Each alone, as it was written; and what they refer to is there."""
+def test_networkmanager_reads_the_profiles(made: list[Artifact]) -> None:
+    """Each as it was written; and what the parts of Open vSwitch refer to is there, each once."""
     profiles = {
-        path.rpartition("/")[2]: text for path, text in ((one.path, one.text) for one in made if "ovs0" in one.path)
+        one.path.rpartition("/")[2].removesuffix(".nmconnection"): one.text for one in made if one.kind is Kind.LINK
     }
-    profiles |= {one.path.rpartition("/")[2]: one.text for one in made if "/eno3." in one.path}
-    assert set(profiles) >= {"ovs0.nmconnection", "ovs0.ovs-port.nmconnection", "ovs0.ovs-bridge.nmconnection"}
-    uuids, masters = set(), set()
+    held = {}
     for name, text in profiles.items():
-        meant, held = keys(text), keys(nmcli(text))
-        assert {key: value for key, value in meant.items() if key in held} == meant, name
-        uuids.add(held["connection", "uuid"])
-        masters.add(held.get(("connection", "master"), ""))
-    assert masters - {""} <= uuids
-    assert len(masters) == 4
+        meant, held[name] = keys(text), keys(nmcli(text))
+        assert {key: value for key, value in meant.items() if key in held[name]} == meant, name
+    uuids = {name: profile["connection", "uuid"] for name, profile in held.items()}
+    masters = {name: profile.get(("connection", "master")) for name, profile in held.items()}
+    assert len(set(uuids.values())) == len(uuids)
+    assert masters["ovs0"] == uuids["ovs0.ovs-port"]
+    assert masters["eno3"] == uuids["eno3.ovs-port"]
+    assert masters["ovs0.ovs-port"] == masters["eno3.ovs-port"] == uuids["ovs0.ovs-bridge"]
+    assert held["br0"]["bridge", "vlan-filtering"] == "true"
+    assert held["eno4"]["bridge-port", "vlans"] == "10,20"
 
 
 def nmcli(text: str) -> str:

@@ -14,7 +14,11 @@ from kvmgen.pipeline import load
 from kvmgen.render import nftables, render
 from tests.sites import SITE, write
 
-BRIDGES = {"br11": {"ports": ["eno1"]}, "br12": {}, "br13": {"ports": ["eno2", "eno3"], "stp": True}}
+BRIDGES: dict[str, dict[str, object]] = {
+    "br11": {"ports": ["eno1"]},
+    "br12": {},
+    "br13": {"ports": ["eno2", "eno3"], "stp": True},
+}
 
 
 def rendered(folder: Path, platform: str) -> dict[str, Artifact]:

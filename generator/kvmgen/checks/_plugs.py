@@ -9,6 +9,9 @@ from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.network import Plug, VirtualNetwork
 from kvmgen.model.site import Site
 
+TAGS_ON_BRIDGES = (11, 0)
+"""The first libvirt that puts a guest's port on a Linux bridge into VLANs."""
+
 
 class Plugs:
     """Looked up, not searched; empty on a site where all guests are on Linux bridges."""

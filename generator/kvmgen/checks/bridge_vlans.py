@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kvmgen.checks._plugs import Plugs
+from kvmgen.checks._plugs import TAGS_ON_BRIDGES, Plugs
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.model.host import Bridge
 from kvmgen.model.network import Plug, VirtualNetwork
@@ -41,6 +41,8 @@ def not_carried(site: Site) -> Iterator[Diagnostic]:
     https://docs.kernel.org/networking/bridge.html.
     """
     for host, name, vlan, origin in _tagged(site):
+        if site.hosts[host].platform.libvirt < TAGS_ON_BRIDGES:
+            continue
         bridge = next((bridge for bridge in site.hosts[host].bridges if bridge.name == name), None)
         lacking = [tag for tag in vlan.tags if bridge is not None and tag not in bridge.vlans]
         if bridge is not None and lacking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from kvmgen.checks._plugs import Plugs
+from kvmgen.checks._plugs import TAGS_ON_BRIDGES, Plugs
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.model.guest import Disk, Guest, GuestInterface
 from kvmgen.model.network import Forward, Plug, VirtualNetwork
@@ -12,8 +12,6 @@ from kvmgen.model.platform import Version
 from kvmgen.model.site import Site
 
 TOO_NEW = Rule(code="KV303", title="Something that a host's libvirt is too old for")
-
-_TAGS_ON_BRIDGES = (11, 0)
 
 At = Callable[..., Origin]
 
@@ -82,10 +80,10 @@ def _network_needs(network: VirtualNetwork) -> Iterator[Need]:
     yield network.nat is not None and network.nat.ipv6, (6, 5), "NAT for IPv6", at, ("nat", "ipv6")
     yield network.forward is Forward.HOSTDEV, (1, 0, 5), "a pool of virtual functions (VFIO)", at, ("forward",)
     if network.forward is Forward.BRIDGE and network.plug is Plug.BRIDGE:
-        yield network.vlan, _TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", at, ("vlan",)
+        yield network.vlan, TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", at, ("vlan",)
         for group in network.portgroups:
             way = ("portgroups", group.name, "vlan")
-            yield group.vlan, _TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", at, way
+            yield group.vlan, TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", at, way
     yield from _tags_of_functions(network)
     if network.forward.makes_bridge:
         yield from _needs_of_routed(network)
@@ -143,4 +141,4 @@ def _tag_needs(guest: Guest, plugs: Plugs, host: str) -> Iterator[Need]:
         network = plugs.network(host, nic)
         libvirts = network is not None and network.forward.makes_bridge
         if nic.vlan is not None and plugs.of(host, nic) is Plug.BRIDGE and not libvirts:
-            yield True, _TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", nic.origin.at, ("vlan",)
+            yield True, TAGS_ON_BRIDGES, "a VLAN tag on a Linux bridge", nic.origin.at, ("vlan",)

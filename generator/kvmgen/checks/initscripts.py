@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from types import MappingProxyType
 
 from kvmgen.checks._stack import by_name, ports
 from kvmgen.diagnostics import Diagnostic, Rule
@@ -17,6 +18,7 @@ ETHTOOL = Rule(code="KV231", title="ethtool options that are taken for a whole c
 
 _SKIPPED_ENDS = (".bak", ".old", ".orig", ".rpmnew", ".rpmorig", ".rpmsave")
 _SKIPPED_PART = "-range"
+_TAKEN = MappingProxyType({"lo": "it is the loopback's", "bonding_masters": "the kernel's bonding has it"})
 
 _SCRIPTS = frozenset(
     (
@@ -94,7 +96,8 @@ def _turn(name: str) -> tuple[str, float, str]:
 def skipped_names(site: Site) -> Iterator[Diagnostic]:
     """The scripts leave files alone that look like an editor's or rpm's leftovers, and `lo` is the loopback.
 
-    A link of such a name is never started.
+    A link of such a name is never started. `bonding_masters` is the name of a file that the kernel has beside the
+    links', and NetworkManager refuses a profile for it.
 
     Bad::
 
@@ -114,8 +117,8 @@ def skipped_names(site: Site) -> Iterator[Diagnostic]:
         is_scripted = node.platform.uses_ifcfg
         for link in node.links:
             name = link.name
-            if name == "lo" or (is_scripted and (name.endswith(_SKIPPED_ENDS) or _SKIPPED_PART in name)):
-                why = "it is the loopback's" if name == "lo" else "files that end so, or have -range, are left alone"
+            if name in _TAKEN or (is_scripted and (name.endswith(_SKIPPED_ENDS) or _SKIPPED_PART in name)):
+                why = _TAKEN.get(name, "files that end so, or have -range, are left alone")
                 yield Diagnostic(
                     rule=NAME_SKIPPED,
                     message=f"a link named {name!r} wouldn't be started: {why}",

@@ -287,8 +287,8 @@ def _only_tag(links: Links, bridge: Bridge) -> Vlan | None:
 def forward_delays(site: Site) -> Iterator[Diagnostic]:
     """With spanning tree a port listens and learns for 2 to 30 seconds each; the kernel takes no other delay.
 
-    A shorter one becomes 2 seconds on el7 and el8 and is refused by NetworkManager; on el6 the bridge may forward at
-    once, before it has found the loops. The usual delay is 15 seconds.
+    A shorter one becomes 2 seconds from el7 on; on el6 the bridge may forward at once, before it has found the loops.
+    The usual delay is 15 seconds.
 
     Bad::
 

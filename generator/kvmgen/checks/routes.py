@@ -23,8 +23,9 @@ def default_gateways(site: Site) -> Iterator[Diagnostic]:
     """The kernel takes a gateway only in a subnet of the link: otherwise the machine has no default route.
 
     initscripts then leave the route out or print one line at boot, and report success: the machine is reached from its
-    own segment, and answers nobody else. An IPv6 gateway may be link-local; what DHCP or router advertisements give a
-    link isn't known here, so such links aren't judged.
+    own segment, and answers nobody else. NetworkManager (el9, el10) takes such a gateway for a neighbour on the link and
+    asks for it there, where a router of another subnet doesn't answer. An IPv6 gateway may be link-local; what DHCP or
+    router advertisements give a link isn't known here, so such links aren't judged.
 
     Bad::
 
@@ -46,9 +47,10 @@ def default_gateways(site: Site) -> Iterator[Diagnostic]:
 
     Source: ``ifup-eth`` and ``ifup-routes`` of initscripts (https://github.com/fedora-sysv/initscripts).
     """
-    for origin, link, gateway, to in _unreachable(site):
+    for origin, link, gateway, to, by_profile in _unreachable(site):
         if to is None:
-            message = f"the default gateway {gateway} is in no subnet of {link}: there will be no default route"
+            so = "NetworkManager asks for it on the link all the same" if by_profile else "there will be no default route"
+            message = f"the default gateway {gateway} is in no subnet of {link}: {so}"
             yield _off_link(NO_DEFAULT_ROUTE, origin, message)
 
 
@@ -56,7 +58,8 @@ def gateways(site: Site) -> Iterator[Diagnostic]:
     """The kernel takes a route only if its gateway is in a subnet of the link that the route is said at.
 
     ``ifup`` prints "Nexthop has invalid gateway" or "Network is unreachable", and then OK. The destination is then
-    looked for behind the default route.
+    looked for behind the default route. NetworkManager (el9, el10) adds a route to the gateway itself, as if it stood
+    on the link; where it doesn't, what is sent to the destination is lost.
 
     Bad::
 
@@ -77,9 +80,10 @@ def gateways(site: Site) -> Iterator[Diagnostic]:
     Source: ip-route(8), https://man7.org/linux/man-pages/man8/ip-route.8.html; ``ifup-routes`` of initscripts
     (https://github.com/fedora-sysv/initscripts).
     """
-    for origin, link, gateway, to in _unreachable(site):
+    for origin, link, gateway, to, by_profile in _unreachable(site):
         if to is not None:
-            message = f"the gateway {gateway} is in no subnet of {link}: the kernel refuses the route to {to}"
+            so = "NetworkManager asks for it on the link all the same" if by_profile else "the kernel refuses it"
+            message = f"the gateway {gateway} of the route to {to} is in no subnet of {link}: {so}"
             yield _off_link(GATEWAY_OFF_LINK, origin, message)
 
 
@@ -88,13 +92,18 @@ def _off_link(rule: Rule, origin: Origin, message: str) -> Diagnostic:
     return Diagnostic(rule=rule, message=message, hint=hint, origin=origin)
 
 
-def _unreachable(site: Site) -> Iterator[tuple[Origin, str, Address, Network | None]]:
-    """The place of each such gateway, whose link it is, the gateway, and the destination unless it is the default."""
+def _unreachable(site: Site) -> Iterator[tuple[Origin, str, Address, Network | None, bool]]:
+    """The place of each such gateway, whose link it is, the gateway, and the destination unless it is the default.
+
+    The last is whether the link has a NetworkManager profile.
+    """
+    with_profiles = {node.origin.file for node in site.nodes() if not node.platform.uses_ifcfg}
     for machine, links in machines(site):
         for link, index, route in routes(links):
             if not is_nobodys(route.via) and not _reaches(link, route.via):
                 to = None if is_default(route) else route.to
-                yield link.origin.at("routes", index, "via"), f"{machine} ({link.name})", route.via, to
+                place = link.origin.at("routes", index, "via")
+                yield place, f"{machine} ({link.name})", route.via, to, place.file in with_profiles
 
 
 def _reaches(link: Attached, gateway: Address) -> bool:

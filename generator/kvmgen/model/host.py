@@ -25,6 +25,11 @@ class Addressing:
         """Whether the link carries no address of its own."""
         return not (self.addresses or self.dhcp4 or self.dhcp6 or self.accept_ra)
 
+    def speaks(self, version: int) -> bool:
+        """Whether the link has more than a link-local address of an IP version, or asks for one."""
+        asks = self.dhcp4 if version == 4 else self.dhcp6 or self.accept_ra
+        return asks or any(address.version == version for address in self.addresses)
+
 
 @value
 class Link:

@@ -25,8 +25,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     """Lines as lines: scripts and files are read by people first. YAML 1.1 has more line breaks than that one."""
-    as_lines = "\n" in text and not _OTHER_BREAKS.intersection(text)
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if as_lines else None)
+    style = '"' if _OTHER_BREAKS.intersection(text) else "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _string)

@@ -12,12 +12,9 @@ from collections.abc import Iterator
 from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Link, Vlan
 from kvmgen.model.platform import Platform
 from kvmgen.model.values import Route
-from kvmgen.render._machine import Machine, is_default, is_port, of_version
+from kvmgen.render._machine import SHORTEST_FORWARD_DELAY, Machine, is_default, is_port, of_version
 
 Keys = Iterator[tuple[str, str]]
-
-SHORTEST_FORWARD_DELAY = 2
-"""Seconds: the kernel takes no shorter delay while STP is on."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+-]+")
 _SPECIAL = re.compile(r'([\\"$`])')

@@ -12,7 +12,7 @@ from kvmgen.model.ethtool import ethtool
 from kvmgen.model.host import Addressing, Bond, Bridge, Ethernet, Link, Node, Vlan
 from kvmgen.model.values import Address, Mac, Route
 from kvmgen.render._keyfile_ovs import membership, switch_of
-from kvmgen.render._machine import Machine, has_default, is_port, of_version
+from kvmgen.render._machine import SHORTEST_FORWARD_DELAY, Machine, has_default, is_port, of_version
 
 Keys = Iterator[tuple[str, str]]
 Sections = Iterator[tuple[str, Keys]]
@@ -112,7 +112,7 @@ def _bridge(bridge: Bridge, node: Node) -> Keys:
         yield "mac-address", mac.upper()
     yield "stp", "true" if bridge.stp else "false"
     if bridge.stp:
-        yield "forward-delay", str(bridge.forward_delay)
+        yield "forward-delay", str(max(bridge.forward_delay, SHORTEST_FORWARD_DELAY))
     if bridge.vlans:
         yield "vlan-filtering", "true"
 
@@ -210,14 +210,8 @@ def _dns(link: Link, machine: Machine, version: int) -> Keys:
 
 def resolver(machine: Machine, version: int) -> str | None:
     """The link whose profile names the resolvers of an IP version."""
-    speaking = [link.name for link in machine.node.links if not is_port(link) and speaks(link, version)]
+    speaking = [link.name for link in machine.node.links if not is_port(link) and link.addressing.speaks(version)]
     return machine.resolver if machine.resolver in speaking else next(iter(speaking), None)
-
-
-def speaks(link: Link, version: int) -> bool:
-    """Whether a link has more than a link-local address of an IP version, or asks for one."""
-    own = link.addressing
-    return any(of_version(own, version)) or (own.dhcp4 if version == 4 else own.dhcp6 or own.accept_ra)
 
 
 def _of_search(machine: Machine) -> int:

@@ -8,6 +8,9 @@ from kvmgen.model.host import Addressing, Link, Node
 from kvmgen.model.values import Interface, Route
 from kvmgen.value import record
 
+SHORTEST_FORWARD_DELAY = 2
+"""Seconds: the kernel takes no shorter delay while spanning tree is on."""
+
 
 @record
 class Machine:

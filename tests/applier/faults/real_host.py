@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,9 +85,11 @@ class Bench:
         self.state = "at work"  # libvirtd's: or gone, or stopped
         self.process = ""
         self.built_in: set[str] = set()
+        self.scratch = Path()  # of this very process: others have a bench of their own at the same time
 
     def __enter__(self) -> Self:
         self.__init__()  # type: ignore[misc]  # a bench that was copied into a worker has nothing of the old one
+        self.scratch = Path(tempfile.mkdtemp(prefix="kvmgen-bench-"))
         self.lab.start()
         self.lab.start_libvirtd()
         links = "".join(f"ln -s $(command -v {name}) /run/lab/bin/; " for name in PROGRAMS)
@@ -98,6 +101,7 @@ class Bench:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.lab.stop()
+        shutil.rmtree(self.scratch)
 
     @property
     def root(self) -> Path:
@@ -158,23 +162,25 @@ class Bench:
             self._make(start)
 
     def _is_back(self, start: Start) -> bool:
-        machine = RealMachine(start.scratch, start.applier, self, start)
+        machine = RealMachine(self.scratch, start.applier, self, start)
         if machine.generation > start.generation:
             machine.run("rollback", str(start.generation))
-        start.remember(self.root)
+        shutil.rmtree(self.root / REMEMBERED)
+        shutil.copytree(self.scratch / "remembered", self.root / REMEMBERED)
         return self.look() == start.host
 
     def _make(self, start: Start) -> None:
         self.process = ""
         self._wipe()
-        machine = RealMachine(start.scratch, start.applier, self, start)
+        machine = RealMachine(self.scratch, start.applier, self, start)
         for number, output in enumerate(start.outputs):
             machine.expect("apply", output, "--host", HOST)
             if number == 0:
                 self.virsh(f"start {GUEST} --paused")
         self.process = str(self.look()["guest: process"])
         start.host, start.generation, self.start = self.look(), machine.generation, start
-        start.keep(self.root)
+        shutil.rmtree(self.scratch / "remembered", ignore_errors=True)
+        shutil.copytree(self.root / REMEMBERED, self.scratch / "remembered")
 
     def _wipe(self) -> None:
         self.revive()
@@ -215,21 +221,10 @@ def _lasting(text: str) -> str:
 class Start:
     """What a way begins with: outputs that are applied one after the other, and what the host is then."""
 
-    scratch: Path
     applier: Any
     outputs: tuple[str, ...]
     host: Look = field(default_factory=dict)
     generation: int = 0
-
-    def keep(self, root: Path) -> None:
-        """Keep what the applier remembers."""
-        shutil.rmtree(self.scratch / "remembered", ignore_errors=True)
-        shutil.copytree(root / REMEMBERED, self.scratch / "remembered")
-
-    def remember(self, root: Path) -> None:
-        """Have the applier remember what it did, and nothing since."""
-        shutil.rmtree(root / REMEMBERED)
-        shutil.copytree(self.scratch / "remembered", root / REMEMBERED)
 
 
 @dataclass(slots=True)
@@ -335,7 +330,7 @@ class RealWays:
     def way(self, name: str, applied: str | None, *outputs: str, first: tuple[Fault, ...] = ()) -> Way:
         scratch = self.folder / name.replace(" ", "-")
         scratch.mkdir(exist_ok=True)
-        start = self.starts.setdefault(outputs, Start(scratch, self.applier, outputs))
+        start = self.starts.setdefault(outputs, Start(self.applier, outputs))
         machine = RealMachine(scratch / "machine", self.applier, self.bench, start, self.seed)
         words = ("rollback",) if applied is None else ("apply", applied, "--host", HOST)
         return Way(name, machine, words, first=first)

@@ -39,7 +39,7 @@ def main() -> int:
             ("cuts of a running machine", cut_off(parts, second, asked.machines, asked.seed)),
         ):
             for generation, problem in tried:
-                found[kind, generation] += 1
+                found[kind, generation or 0] += 1
                 wrong += [problem] if problem else []
     for (kind, generation), number in sorted(found.items()):
         print(f"{number} {kind} left generation {generation}")

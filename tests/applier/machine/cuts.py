@@ -15,6 +15,9 @@ from tests.applier.machine.machine import Machine
 from tests.applier.machine.replay import Recording, count, look
 
 FOLDER = "etc/sysconfig/network-scripts"
+MOMENTS = (0.2, 1.0)
+"""Of an apply, as parts of the time that it takes."""
+
 ENABLE = "systemctl enable --quiet kvmgen-apply-boot.service"
 
 
@@ -56,7 +59,7 @@ def recorded(parts: Path, place: Path) -> Recording:
     return Recording(before, log, first, last)
 
 
-def replayed(recording: Recording, place: Path, number: int, seed: int) -> Iterator[tuple[int, str | None]]:
+def replayed(recording: Recording, place: Path, number: int, seed: int) -> Iterator[tuple[int | None, str | None]]:
     """Cut a recorded apply off so many times: the generation that the host is at then, and what is wrong with it."""
     image = place / "cut.img"
     for content in recording.cuts(number, seed):
@@ -71,25 +74,27 @@ def cut_off(parts: Path, place: Path, number: int, seed: int) -> Iterator[tuple[
     with Machine(parts, disk) as machine:
         machine.wait_until_up()
         machine.expect(0, ENABLE)
-        lasts = _duration(machine, f"kvmgen-apply apply {NEW} --host {HOST}")
-        machine.expect(0, f"kvmgen-apply apply {OLD} --host {HOST}")
-    has = 1
-    for _ in range(number):
-        with Machine(parts, disk) as machine:
-            machine.wait_until_up()
-            machine.send(f"kvmgen-apply apply {NEW if has == 1 else OLD} --host {HOST}")
-            time.sleep(lasts * chance.uniform(0.2, 1))
-        shutil.copy(disk, place / "cut.img")
+        start = time.monotonic()
+        machine.expect(0, _apply(2))
+        lasts = time.monotonic() - start
+        _cut_off_while_it_applies(machine, 1, lasts * chance.uniform(*MOMENTS))
+    for left in reversed(range(number)):
         with Machine(parts, disk) as machine:
             machine.wait_until_up()
             has, wrong = _looked_at(machine)
+            if left:
+                _cut_off_while_it_applies(machine, 1 if has == 2 else 2, lasts * chance.uniform(*MOMENTS))
         yield has, wrong
 
 
-def _duration(machine: Machine, script: str) -> float:
-    start = time.monotonic()
-    machine.expect(0, script)
-    return time.monotonic() - start
+def _cut_off_while_it_applies(machine: Machine, generation: int, after: float) -> None:
+    machine.send(_apply(generation))
+    time.sleep(after)
+    machine.cut_off()
+
+
+def _apply(generation: int) -> str:
+    return f"kvmgen-apply apply {OLD if generation == 1 else NEW} --host {HOST}"
 
 
 def _looked_at(machine: Machine) -> tuple[int, str | None]:
