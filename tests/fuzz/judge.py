@@ -29,6 +29,7 @@ _COMMENT = re.compile(r"\s*[#;]")
 
 _IFCFG = re.compile(r"""[A-Z][A-Z0-9_]*=(?:[A-Za-z0-9_.,:/%+-]*|"(?:[^"$`\\\n]|\\["$`\\])*")""")
 _ROUTE = re.compile(r"[A-Za-z0-9_.:/ -]+")
+_KEYFILE = re.compile(r"|\[[a-z0-9-]+\]|[a-z][a-z0-9_-]*=[A-Za-z0-9_.,:;/+%@-]+( ovs-[a-z]+)?")
 _SYSCTL = re.compile(r"-?[A-Za-z0-9_./*-]+ ?= ?[A-Za-z0-9_.,:/ -]*")
 _MODULE = re.compile(r"[a-z0-9_-]+")
 _IPTABLES = re.compile(
@@ -46,6 +47,7 @@ _LINES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("network-scripts/ifcfg-", _IFCFG),
     ("network-scripts/route", _ROUTE),
     ("sysconfig/network", _IFCFG),
+    ("NetworkManager/", _KEYFILE),
     ("sysctl", _SYSCTL),
     ("modules-load.d/", _MODULE),
     ("sysconfig/iptables", _IPTABLES),

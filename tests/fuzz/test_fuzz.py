@@ -23,6 +23,7 @@ HARMFUL = {
         "reboot",
     ),
     "etc/sysconfig/network-scripts/route-a": ("default; reboot", "a $(reboot)"),
+    "etc/NetworkManager/system-connections/a.nmconnection": ("id=a b", "[a]b", "a", "id=a\\nb"),
     "etc/sysctl.d/99-kvmgen.conf": ("a", "a = b\u2028c", "a = $(b)"),
     "etc/modules-load.d/kvmgen.conf": ("a b", "a/../b"),
     "etc/sysconfig/iptables": ("-F", ":INPUT ACCEPT"),

@@ -173,7 +173,7 @@ def _guests() -> Strategy:
 
 @st.composite
 def _insides(draw: st.DrawFn) -> Files:
-    data = draw(_documents("guest")) | {"platform": draw(one_of("el6", "el7", "el8", "el8.6"))}
+    data = draw(_documents("guest")) | {"platform": draw(one_of("el6", "el7", "el8", "el8.6", "el9", "el10"))}
     if "sysctl" not in data and draw(st.booleans()):
         data["sysctl"] = {"net.ipv4.ip_forward": 1}
     return {"guests/new.yaml": data}

@@ -103,9 +103,9 @@ def reports() -> dict[str, Report]:
     for name, view in VIEWS.items():
         files[f"{name}.sh"] = "\n".join(_script(view.host))
         files |= {f"{name}/{file.path.rpartition('/')[2]}": file.text for file in profiles(view.host)}
-    starts = [f"HOST={name} unshare --net --mount bash -u /{name}.sh & pids+=($!)" for name in VIEWS]
+    starts = [f"HOST={name} unshare --net --mount bash -u /{name}.sh >/{name}.out & pids+=($!)" for name in VIEWS]
     main = "mount -t devtmpfs dev /dev\nmkdir -p /run /etc/NetworkManager /var/lib/NetworkManager\npids=()\n" + "\n".join(starts)
-    main += '\nfor pid in "${pids[@]}"; do wait $pid || exit 1; done\n'
+    main += '\nfor pid in "${pids[@]}"; do wait $pid || exit 1; done; cat /*.out\n'
     printed = run_in_machine(main, files, programs=PROGRAMS, modules=MODULES)
     found = {name: Report() for name in VIEWS}
     for line in printed.splitlines():

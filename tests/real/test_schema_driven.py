@@ -20,6 +20,7 @@ from tests.real.driven_site import SUBJECTS
 from tests.real.driven_values import KNOWN
 from tests.real.harvest import EXAMPLES, Sample, around, harvest
 from tests.real.packets import without_bridge_names
+from tests.real.profiles import not_kept, read_back
 from tests.render.shell import SHELLS
 from tests.schema_strategy import ways
 
@@ -162,6 +163,15 @@ def test_the_kernel_takes_addresses_and_routes(lab: LabHost) -> None:
     hold(consumers.configure(lab, [*some(routes, 0.3), *some(links, 0.3)]))
 
 
+def test_networkmanager_keeps_every_key(lab: LabHost) -> None:
+    found = items(samples(), below("etc/NetworkManager/"))
+    assert len(found) > 0.3 * EXAMPLES
+    chosen = some(found, 0.1)
+    read = read_back(lab, [item.artifact.text for item in chosen])
+    lost = ((item, said or not_kept(item.artifact.text, kept)) for item, (kept, said) in zip(chosen, read, strict=True))
+    hold(Refusal(item, str(what)) for item, what in lost if what)
+
+
 def test_systemd_reads_the_settings(lab: LabHost) -> None:
     found = items(samples(), below("etc/sysctl"))
     assert len(found) > 0.1 * EXAMPLES
@@ -212,6 +222,7 @@ CONSUMED: tuple[Callable[[Item], bool], ...] = (
     of_kind(Kind.NWFILTER),
     of_kind(Kind.DOMAIN),
     below("etc/sysconfig/network", "etc/sysconfig/iptables", "etc/sysconfig/ip6tables", "etc/sysctl", "etc/firewalld"),
+    below("etc/NetworkManager/"),
     below("seed/", "var/lib/libvirt/images/"),  # the image is read by tests/real/test_cloudinit.py
     below("etc/nftables", "etc/modules-load.d/", "etc/udev/rules.d/", "etc/systemd/system/"),
 )

@@ -137,11 +137,12 @@ def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Br
 def _guest_zone(bridge: Bridge) -> Zone:
     """A zone for a bridge alone. Where the host has addresses of its own on it, administrators still come in."""
     only_guests = bridge.addressing.is_empty
+    whom = "the uplink" if bridge.isolation else "each other"
     to = "no port" if only_guests else "SSH"
     return Zone(
         name=bridge.name,
         origin=bridge.origin,
-        description=f"The guests on {bridge.name} reach each other, and {to} of this host.",
+        description=f"The guests on {bridge.name} reach {whom}, and {to} of this host.",
         interfaces=(bridge.name,),
         services=() if only_guests else DEFAULT_SERVICES,
         forward=True,

@@ -80,15 +80,19 @@ class Bench:
     """The host, and what was last made of it."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Know of nothing: a worker has the bench of its parent, and another host."""
         self.lab = LabHost(HOST)
         self.start: Start | None = None
         self.state = "at work"  # libvirtd's: or gone, or stopped
         self.process = ""
         self.built_in: set[str] = set()
-        self.scratch = Path()  # of this very process: others have a bench of their own at the same time
+        self.scratch = Path()
 
     def __enter__(self) -> Self:
-        self.__init__()  # type: ignore[misc]  # a bench that was copied into a worker has nothing of the old one
+        self.clear()
         self.scratch = Path(tempfile.mkdtemp(prefix="kvmgen-bench-"))
         self.lab.start()
         self.lab.start_libvirtd()
@@ -270,7 +274,8 @@ class RealMachine(Machine):
         else:
             no_lie = "list" in step.what  # for that there is nothing of a kind is an answer as good as any
             kinds = tuple(kind for kind in QUESTION_FAULTS if not (kind == "lie" and no_lie))
-            yield Fault(kinds[turn % len(kinds)], number)
+            kind = kinds[turn % len(kinds)]
+            yield Fault(kind, number, lasts=kind == "gone")
 
 
 def _enter(process: int) -> None:

@@ -1,7 +1,7 @@
 """Cut a host's power while it applies, and print how often that was and how many hosts it tore.
 
-``--cuts`` takes moments of a recorded apply and what its disk may hold then; ``--machines`` kills a running machine, and
-starts it again.
+``--cuts`` takes moments of a recorded apply and what its disk may hold then; ``--machines`` kills a running machine,
+and starts it again.
 """
 
 from __future__ import annotations

@@ -107,7 +107,8 @@ Before=network.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/bin/sh -c 'cp -r /etc/sysconfig/network-scripts /run/network; cat /proc/sys/net/ipv4/ip_forward >/run/forward'
+ExecStart=/bin/cp -r /etc/sysconfig/network-scripts /run/network
+ExecStart=/bin/sh -c 'cat /proc/sys/net/ipv4/ip_forward >/run/forward'
 [Install]
 WantedBy=multi-user.target
 """
@@ -141,8 +142,8 @@ def make_disk(place: Path, folder: Path, megabytes: int = 24) -> Path:
     put(folder / "etc/hostname", b"kvm01\n")
     put(folder / "etc/machine-id", b"0123456789abcdef0123456789abcdef\n")
     put(folder / "etc/hosts", b"127.0.0.1 localhost kvm01\n")
-    for name in ("etc/systemd/system", "etc/sysctl.d", "etc/modules-load.d", "etc/sysconfig/network-scripts", "var/lib"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name in ("systemd/system", "sysctl.d", "modules-load.d", "sysconfig/network-scripts"):
+        (folder / "etc" / name).mkdir(parents=True, exist_ok=True)
     _format(image, megabytes, folder)
     return image
 
@@ -150,7 +151,7 @@ def make_disk(place: Path, folder: Path, megabytes: int = 24) -> Path:
 def _format(image: Path, megabytes: int, folder: Path) -> None:
     with image.open("wb") as stream:
         stream.truncate(megabytes << 20)
-    ways = ["-q", "-b", "4096", "-O", "^metadata_csum_seed", "-E", "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
+    ways = ["-q", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0"]
     subprocess.run(["mkfs.ext4", *ways, "-d", folder, image], check=True, capture_output=True, timeout=60)
 
 

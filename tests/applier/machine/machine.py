@@ -38,7 +38,7 @@ mount -t tmpfs tmp /new/tmp
 umount /proc
 exec switch_root /new /lib/systemd/systemd
 """
-CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable rdinit=/init systemd.unit=multi-user.target"
+CMDLINE = "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check rdinit=/init systemd.unit=multi-user.target"
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,8 @@ class Machine:
         command += ["-nodefaults", "-display", "none", "-net", "none"]
         command += ["-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=agent,path={self._agent_socket},server=on,wait=off"]
-        command += ["-serial", "chardev:agent", "-blockdev", json.dumps(_image("root", parts / "root.img", read_only=True))]
-        command += ["-device", "virtio-blk-pci,drive=root"]
-        disk = _image("disk", self.disk)
+        root, disk = _image("root", parts / "root.img", read_only=True), _image("disk", self.disk)
+        command += ["-serial", "chardev:agent", "-blockdev", json.dumps(root), "-device", "virtio-blk-pci,drive=root"]
         if log is not None:
             log.touch()
             disk = {"driver": "blklogwrites", "node-name": "disk", "file": disk | {"node-name": "plain"}}

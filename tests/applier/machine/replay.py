@@ -76,7 +76,8 @@ class Recording:
             done = flushed
             left = bytearray(safe)
             for write in self.writes[flushed:moment]:
-                data = chance.choice((write.data, b"", write.data[: chance.randrange(len(write.data) // BLOCK + 1) * BLOCK]))
+                part = chance.randrange(len(write.data) // BLOCK + 1) * BLOCK
+                data = chance.choice((write.data, b"", write.data[:part]))
                 left[write.place : write.place + len(data)] = data
             yield bytes(left)
 

@@ -45,8 +45,8 @@ def test_it_goes_back_though_the_session_and_the_run_were_killed(machine: Machin
 
 
 def test_before_the_network_starts_the_files_are_back_and_libvirt_follows(parts: Path, tmp_path: Path) -> None:
-    old, new = (simple(word, number) | {NETWORK: network(f"{word}.example")} for number, word in enumerate(("old", "new")))
-    disk = host_disk(tmp_path, old, new)
+    old = simple("old", 0) | {NETWORK: network("old.example")}
+    disk = host_disk(tmp_path, old, simple("new", 1) | {NETWORK: network("new.example")})
     with Machine(parts, disk) as machine:
         machine.wait_until_up()
         machine.expect(0, "systemctl enable kvmgen-apply-boot.service")
@@ -65,7 +65,7 @@ def test_before_the_network_starts_the_files_are_back_and_libvirt_follows(parts:
 
 
 def test_the_service_pulls_and_applies_and_the_timer_waits(parts: Path, tmp_path: Path) -> None:
-    disk = host_disk(tmp_path, simple("old", 0), {})
+    host_disk(tmp_path, simple("old", 0), {})
     site, clone = tmp_path / "host/var/lib/site", tmp_path / "host/var/lib/kvmgen-site"
     offer(site / "output" / HOST, simple("old", 0))
     _git(site, "init", "--quiet", "--initial-branch=main")
