@@ -101,8 +101,8 @@ def test_manifests_are_valid_and_true(tmp_path: Path) -> None:
         assert files.keys() | {"manifest.json"} == there
         for path, entry in files.items():
             assert entry["sha256"] == sha256((host / path).read_bytes()).hexdigest()
-            secret = path in ("etc/sysconfig/iptables", "etc/sysconfig/ip6tables") or "tables" in Path(path).name
-            secret |= entry["kind"] == "seed" or "/seed/" in path
+            secret = Path(path).name in ("iptables", "ip6tables")
+            secret |= entry["kind"] == "seed" or "/seed/" in path or path.endswith(".nmconnection")
             assert entry["mode"] == ("0600" if secret else "0644"), path
         order = [manifest["order"].index(entry["kind"]) for entry in manifest["files"]]
         assert order == sorted(order)

@@ -1,4 +1,4 @@
-"""What `ip` says of links, held against the model, for machines whose links NetworkManager brings up."""
+"""What `ip` says of links, held against the model, where NetworkManager brings them up."""
 
 from __future__ import annotations
 

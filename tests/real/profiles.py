@@ -59,7 +59,6 @@ def profiles(node: Node) -> list[Artifact]:
 def parsed(text: str) -> Profile:
     """A key file by sections; a section or key that stands twice is refused."""
     reader = RawConfigParser(delimiters=("=",), comment_prefixes=("#",), interpolation=None)
-    reader.optionxform = lambda optionstr: optionstr  # keys keep their case
     reader.read_string(text)
     return {section: dict(reader[section]) for section in reader.sections()}
 

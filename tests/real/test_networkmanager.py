@@ -85,8 +85,9 @@ def lab(host: Host) -> Iterator[LabHost]:
 
 def _serve_dhcp(lab: LabHost) -> None:
     ranges = (f"--dhcp-range=10.{number}.0.50,10.{number}.0.59,255.255.255.0" for number in (4, 5))
-    settings = ("--port=0", "--bind-interfaces", "--conf-file=/dev/null", "--dhcp-leasefile=/run/lab/leases", "--no-ping")
-    lab.spawn("dnsmasq", "--keep-in-foreground", *settings, *ranges, timeout=120, netns="switch")
+    settings = ("--port=0", "--bind-interfaces", "--conf-file=/dev/null", "--no-ping")
+    files = ("--keep-in-foreground", "--dhcp-leasefile=/run/lab/leases")
+    lab.spawn("dnsmasq", *files, *settings, *ranges, timeout=120, netns="switch")
 
 
 def active(lab: LabHost) -> list[str]:

@@ -1,7 +1,7 @@
-"""The profiles of every el9 and el10 host, brought up by NetworkManager on a kernel that has bonds and VLANs.
+"""Profiles of every kind of link, brought up by NetworkManager on a kernel that has bonds and VLANs.
 
-All in one boot: each host has a network, a message bus and a NetworkManager of its own. NICs are veths of the right
-names and MACs whose other ends are up; nobody answers on them, so that DHCP and routers stay silent.
+Two hosts in one boot, one after the other: each has a network, a message bus and a NetworkManager of its own. NICs are
+veths of the right names and MACs whose other ends are up; nobody answers on them, so that DHCP and routers stay silent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from tests.real.profiles import hosts, profiles
 
 pytestmark = pytest.mark.real
 
-VIEWS = {name: view for name, view in hosts().items() if not any(bridge.openvswitch for bridge in view.host.bridges)}
+VIEWS = {name: view for name, view in hosts().items() if name in ("kvm9", "kvm10")}
+"""The golden hosts, which have everything that the example's have: emulation is slow."""
+
 KINDS: dict[type[Link], str] = {Ethernet: "veth", Bond: "bond", Vlan: "vlan", Bridge: "bridge"}
 PROGRAMS = ("cat", "chmod", "cp", "dbus-daemon", "grep", "mkdir", "NetworkManager", "nmcli", "nsenter", "sleep")
 MODULES = ("drivers/net/veth",)
@@ -103,9 +105,9 @@ def reports() -> dict[str, Report]:
     for name, view in VIEWS.items():
         files[f"{name}.sh"] = "\n".join(_script(view.host))
         files |= {f"{name}/{file.path.rpartition('/')[2]}": file.text for file in profiles(view.host)}
-    starts = [f"HOST={name} unshare --net --mount bash -u /{name}.sh >/{name}.out & pids+=($!)" for name in VIEWS]
-    main = "mount -t devtmpfs dev /dev\nmkdir -p /run /etc/NetworkManager /var/lib/NetworkManager\npids=()\n" + "\n".join(starts)
-    main += '\nfor pid in "${pids[@]}"; do wait $pid || exit 1; done; cat /*.out\n'
+    starts = [f"HOST={name} unshare --net --mount bash -u /{name}.sh || exit 1" for name in VIEWS]
+    folders = "mkdir -p /run /etc/NetworkManager /var/lib/NetworkManager"
+    main = "\n".join(["mount -t devtmpfs dev /dev", folders, *starts])
     printed = run_in_machine(main, files, programs=PROGRAMS, modules=MODULES)
     found = {name: Report() for name in VIEWS}
     for line in printed.splitlines():
@@ -135,7 +137,7 @@ def _script(host: Host) -> Iterator[str]:
             value = f"$(</sys/class/net/{bond.name}/bonding/{option})"
             yield f'echo "{host.name} option {bond.name} {option} {value}"'
     yield f'grep -E "<(warn|error)>" /run/log | while read line; do echo "{host.name} complaint $line"; done'
-    yield "true"
+    yield "kill %1"
 
 
 @pytest.fixture(params=VIEWS)

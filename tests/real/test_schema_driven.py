@@ -166,7 +166,7 @@ def test_the_kernel_takes_addresses_and_routes(lab: LabHost) -> None:
 def test_networkmanager_keeps_every_key(lab: LabHost) -> None:
     found = items(samples(), below("etc/NetworkManager/"))
     assert len(found) > 0.3 * EXAMPLES
-    chosen = some(found, 0.1)
+    chosen = some(found, 0.5)
     read = read_back(lab, [item.artifact.text for item in chosen])
     lost = ((item, said or not_kept(item.artifact.text, kept)) for item, (kept, said) in zip(chosen, read, strict=True))
     hold(Refusal(item, str(what)) for item, what in lost if what)

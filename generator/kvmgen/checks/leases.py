@@ -115,7 +115,7 @@ OfMacs = Mapping[Mac, tuple[DhcpHost, Origin]]
 def not_the_guests(site: Site) -> Iterator[Diagnostic]:
     """A lease by hand stands above the address that the guest has in its own file.
 
-    Then the guest's file isn't true: DNS, its filter and its ifcfg file believe in one address, DHCP gives it the
+    Then the guest's file isn't true: DNS, its filter and its link's file believe in one address, DHCP gives it the
     other one, and anti-spoofing drops whatever it sends from there. A guest's own address is leased to it without
     being named at the network.
 

@@ -23,9 +23,9 @@ def default_gateways(site: Site) -> Iterator[Diagnostic]:
     """The kernel takes a gateway only in a subnet of the link: otherwise the machine has no default route.
 
     initscripts then leave the route out or print one line at boot, and report success: the machine is reached from its
-    own segment, and answers nobody else. NetworkManager (el9, el10) takes such a gateway for a neighbour on the link and
-    asks for it there, where a router of another subnet doesn't answer. An IPv6 gateway may be link-local; what DHCP or
-    router advertisements give a link isn't known here, so such links aren't judged.
+    own segment, and answers nobody else. NetworkManager (el9, el10) takes such a gateway for a neighbour on the link
+    and asks for it there, where a router of another subnet doesn't answer. An IPv6 gateway may be link-local; what DHCP
+    or router advertisements give a link isn't known here, so such links aren't judged.
 
     Bad::
 
@@ -49,7 +49,7 @@ def default_gateways(site: Site) -> Iterator[Diagnostic]:
     """
     for origin, link, gateway, to, by_profile in _unreachable(site):
         if to is None:
-            so = "NetworkManager asks for it on the link all the same" if by_profile else "there will be no default route"
+            so = _BY_PROFILE if by_profile else "there will be no default route"
             message = f"the default gateway {gateway} is in no subnet of {link}: {so}"
             yield _off_link(NO_DEFAULT_ROUTE, origin, message)
 
@@ -82,9 +82,12 @@ def gateways(site: Site) -> Iterator[Diagnostic]:
     """
     for origin, link, gateway, to, by_profile in _unreachable(site):
         if to is not None:
-            so = "NetworkManager asks for it on the link all the same" if by_profile else "the kernel refuses it"
+            so = _BY_PROFILE if by_profile else "the kernel refuses it"
             message = f"the gateway {gateway} of the route to {to} is in no subnet of {link}: {so}"
             yield _off_link(GATEWAY_OFF_LINK, origin, message)
+
+
+_BY_PROFILE = "NetworkManager asks for it on the link all the same"
 
 
 def _off_link(rule: Rule, origin: Origin, message: str) -> Diagnostic:

@@ -278,7 +278,7 @@ https://libvirt.org/formatnwfilter.html.
 NAME_TWICE = """\
 One name, two things: only one of them can have it on the host.
 
-A machine's links share one set of names, and an ifcfg file is named after its link: the second would overwrite the
+A machine's links share one set of names, and a link's file is named after it: the second would overwrite the
 first. Filters share their names with those that libvirt brings along and with kvmgen's own. A redefined clean-traffic
 would change every guest that uses it, and libvirt refuses it anyway, because its UUID is another one on each host.
 

@@ -43,9 +43,9 @@ _FEATURES = frozenset(
         *("tx-gre-csum-segmentation", "tx-gre-segmentation", "tx-gso-list", "tx-gso-partial", "tx-gso-robust"),
         *("tx-ipxip4-segmentation", "tx-ipxip6-segmentation", "tx-nocache-copy", "tx-scatter-gather"),
         *("tx-scatter-gather-fraglist", "tx-sctp-segmentation", "tx-tcp-ecn-segmentation"),
-        *("tx-tcp-mangleid-segmentation", "tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-tunnel-remcsum-segmentation"),
-        *("tx-udp-segmentation", "tx-udp_tnl-csum-segmentation", "tx-udp_tnl-segmentation", "tx-vlan-stag-hw-insert"),
-        "txvlan",
+        *("tx-tcp-mangleid-segmentation", "tx-tcp-segmentation", "tx-tcp6-segmentation"),
+        *("tx-tunnel-remcsum-segmentation", "tx-udp-segmentation", "tx-udp_tnl-csum-segmentation"),
+        *("tx-udp_tnl-segmentation", "tx-vlan-stag-hw-insert", "txvlan"),
     )
 )
 """Offloads by the names that both ethtool and NetworkManager use."""
@@ -71,7 +71,7 @@ def ethtool(words: str, device: str) -> Ethtool:
     if reader is None:
         return Ethtool(problem=f"the command {command!r}")
     if rest[:1] != [device]:
-        return Ethtool(problem=f"options of {rest[0]!r} instead of {device!r}" if rest else "a command without a device")
+        return Ethtool(problem=f"options of {rest[0]!r}, not {device!r}" if rest else "a command without a device")
     return reader(rest[1:])
 
 

@@ -152,7 +152,7 @@ class Guest:
     """A guest. ``hosts`` are those that can carry it, its home first. Memory is in KiB.
 
     ``machine`` is a versioned machine type of the home's platform. ``inside`` is the guest as a node of its own: its
-    ifcfg, sysctl and packet filter files; ``None`` where its platform isn't given. With ``cloud_init``, one of the
+    link, sysctl and packet filter files; ``None`` where its platform isn't given. With ``cloud_init``, one of the
     ``disks`` is the seed's drive, and no files are written for the inside.
     """
 

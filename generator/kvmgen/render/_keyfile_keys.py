@@ -39,7 +39,8 @@ def escaped(value: str) -> str:
     """A value as GLib's key files read it back, unchanged."""
     assert "\n" not in value, "a key file is read line by line"
     text = value.replace("\\", "\\\\")
-    return text.replace(" ", "\\s", 1) if text.startswith(" ") else text
+    bare = text.lstrip(" ")
+    return "\\s" * (len(text) - len(bare)) + bare
 
 
 def sections(link: Link, machine: Machine) -> Sections:

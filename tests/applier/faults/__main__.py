@@ -1,8 +1,8 @@
 """Break every step of the applier in every way, and print how many faults that were.
 
 Against a scripted virsh, or with ``--real`` on a host of the laboratory with a real libvirtd and a running guest. With
-``--sample N`` only N faults of every kind are tried, which ``--seed`` chooses; ``--only`` takes those with a text in
-their name, such as ``apply: kill`` or ``net-update``.
+``--sample N`` only N faults of every kind are tried, which ``--seed`` chooses; ``--only`` takes those whose name a
+regular expression is found in: ``apply that changes: kill at step 40 (virsh net-update lab ...)``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.applier.faults.cases import Way, Ways
-from tests.applier.faults.judge import Cases, tried
+from tests.applier.faults.judge import Cases, named, tried
 from tests.applier.faults.real_host import Bench, RealWays
 
 
@@ -32,7 +33,7 @@ def sample(cases: Cases, count: int, seed: int) -> Cases:
 def chosen(ways: Iterable[Way], words: argparse.Namespace) -> Cases:
     """The faults to try."""
     cases = [(way, fault) for way in ways for fault in way.faults()]
-    cases = [(way, fault) for way, fault in cases if words.only in f"{way.name}: {fault} {way.steps[fault.step - 1]}"]
+    cases = [(way, fault) for way, fault in cases if re.search(words.only, named(way, fault, way.steps))]
     return cases if words.sample is None else sample(cases, words.sample, words.seed)
 
 
@@ -65,7 +66,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="only N faults of every kind")
     parser.add_argument("--seed", type=int, default=1, help="which ones (default: 1)")
     parser.add_argument("--way", default="", metavar="TEXT", help="only ways whose name has this in it")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only faults whose name has this in it")
+    parser.add_argument("--only", default="", metavar="REGEX", help="only faults whose name has this in it")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="libvirtds at a time, with --real")
     words = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kvmgen-faults-") as name:

@@ -17,7 +17,7 @@ from tests.applier.faults.site import remembered
 
 Cases = list[tuple[Way, Fault]]
 Setting = Callable[[], AbstractContextManager[object]]
-PROGRESS = 20  # faults between two lines that say how far it is
+PROGRESS = 50  # faults between two lines that say how far it is
 WORKERS = 4 * (os.cpu_count() or 1)
 """For most of the time is spent on commands that hang."""
 
@@ -36,7 +36,7 @@ def judge(way: Way, fault: Fault, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     machine = way.start.copy(folder)
     done = machine.run(*way.words, faults=(*way.first, fault))
-    story = [f"{way.name}: {fault} ({_named(done, fault)}) ended with {done.code}", done.said]
+    story = [f"{named(way, fault, done.steps)} ended with {done.code}", done.said]
     try:
         _judge_end(way, machine, done, fault)
         after = machine.run("status")
@@ -51,9 +51,10 @@ def judge(way: Way, fault: Fault, folder: Path) -> None:
         raise TornError("\n".join([str(torn), *story])) from None
 
 
-def _named(done: Run, fault: Fault) -> str:
-    step = done.steps[fault.step - 1] if len(done.steps) >= fault.step else Step("?", "?")
-    return f"{step.name} {step.what}"
+def named(way: Way, fault: Fault, steps: tuple[Step, ...]) -> str:
+    """A fault's name: where it was, and what it broke."""
+    step = steps[fault.step - 1] if len(steps) >= fault.step else Step("?", "?")
+    return f"{way.name}: {fault} ({step.name} {step.what})"
 
 
 def _judge_end(way: Way, machine: Machine, done: Run, fault: Fault) -> None:

@@ -9,13 +9,14 @@ import hashlib
 import json
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.applier.folder import APPLIER
+from tests.applier.folder import APPLIER, PROJECT
 from tests.applier.run import HOST, LONG, Managed
 from tests.lab.host import LabHost
 
@@ -160,3 +161,13 @@ def test_libvirtd_is_restarted(host: Managed, changed: Path, before: dict[str, s
     assert host.dumps() == after
     host.run(0, "rollback")
     assert host.dumps() == before
+
+
+def test_what_only_a_real_libvirtd_shows() -> None:
+    """It dies at work, stands still, is late: a few of what `python -m tests.applier.faults --real` tries."""
+    faults = "(dies|stop|restart|hangs after) .*(net-update|nwfilter-define)"
+    words = ("--real", "--way", "that changes", "--only", faults, "--sample", "1")
+    argv = [sys.executable, "-m", "tests.applier.faults", *words]
+    done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=LONG, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 faults tried on a real libvirtd, 0 tore the host" in done.stdout

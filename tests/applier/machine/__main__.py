@@ -10,6 +10,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.applier.machine.cuts import cut_off, recorded, replayed
@@ -24,8 +25,7 @@ def main() -> int:
     words.add_argument("--machines", type=int, default=20)
     words.add_argument("--seed", type=int, default=1)
     asked = words.parse_args()
-    found: Counter[tuple[str, int]] = Counter()
-    wrong = []
+    wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="kvmgen-cuts-") as name:
         parts, first, second = (Path(name, part) for part in ("parts", "recorded", "machines"))
         for place in (parts, first, second):
@@ -34,17 +34,20 @@ def main() -> int:
         make_initrd(parts)
         recording = recorded(parts, first)
         print(f"{recording.last - recording.first} writes of an apply", flush=True)
-        for kind, tried in (
-            ("cuts of a recorded apply", replayed(recording, first, asked.cuts, asked.seed)),
-            ("cuts of a running machine", cut_off(parts, second, asked.machines, asked.seed)),
-        ):
-            for generation, problem in tried:
-                found[kind, generation or 0] += 1
-                wrong += [problem] if problem else []
-    for (kind, generation), number in sorted(found.items()):
-        print(f"{number} {kind} left generation {generation}")
-    print(f"{found.total()} power cuts, {len(wrong)} tore the host", *wrong[:5], sep="\n")
+        wrong += _told("cuts of a recorded apply", replayed(recording, first, asked.cuts, asked.seed))
+        wrong += _told("cuts of a running machine", cut_off(parts, second, asked.machines, asked.seed))
+    print(f"{asked.cuts + asked.machines} power cuts, {len(wrong)} tore the host", *wrong[:5], sep="\n")
     return 1 if wrong else 0
+
+
+def _told(kind: str, tried: Iterable[tuple[int | None, str | None]]) -> list[str]:
+    """Try cuts, and print at which generation they left the host; what they tore."""
+    found, wrong = Counter[str](), []
+    for generation, problem in tried:
+        found[f"generation {generation}"] += 1
+        wrong += [problem] if problem else []
+    print(f"{kind} left {', '.join(f'{number} at {name}' for name, number in sorted(found.items()))}", flush=True)
+    return wrong
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tests.lab.host import LabError
 from tests.lab.machine import cpio, debian_kernel, packed_programs
 
 MEMORY = "192M"
-START_TIMEOUT = 60.0
+START_TIMEOUT = 180.0
 COMMAND_TIMEOUT = 90.0
 POLL_INTERVAL = 0.3
 MODULES = (
