@@ -954,7 +954,7 @@ class NetworkItem(LibvirtItem):
         return not list(_net_updates(live, before))
 
     def _unasked(self, lines):
-        own = re.compile("/network/forward/(nat|interface|address)")  # libvirt writes these out, and counts their guests
+        own = re.compile("/network/forward/(nat|interface|address)")  # libvirt writes these out, with their guests
         return [line for line in lines if not own.match(line)]
 
     def _beyond(self, wanted, live, fixed=True):

@@ -329,9 +329,10 @@ https://libvirt.org/formatnetwork.html and https://libvirt.org/formatdomain.html
 NOT_ON_PLATFORM = """\
 The platform has no such thing, so what stands here would have no effect there, or break what has.
 
-el6 has iptables files and no firewalld, so neither zones nor policies; from el7 on firewalld owns the built-in chains, so
-`chain-policies` mean nothing; from el9 on its direct rules are deprecated; it has policies, and zones that forward, from
-0.9 on (el8.5), and rules with a priority from 0.7 on (el8.3). QEMU has neither q35 nor UEFI on el6, and no pc chipset any more on el10.
+el6 has iptables files and no firewalld, so neither zones nor policies; from el7 on firewalld owns the built-in chains,
+so `chain-policies` mean nothing; from el9 on its direct rules are deprecated. firewalld has policies, and zones that
+forward, from 0.9 on (el8.5), and rules with a priority from 0.7 on (el8.3). QEMU has neither q35 nor UEFI on el6, and
+no pc chipset any more on el10.
 
 Bad::
 

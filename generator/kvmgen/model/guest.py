@@ -64,7 +64,8 @@ class GuestInterface:
     """A NIC. Exactly one of ``network`` (the inventory's name) and ``bridge`` is set.
 
     With ``openvswitch`` the bridge, as its home has it, is one of Open vSwitch. ``name`` is the name inside the guest.
-    ``pci`` is a pinned (bus, slot, function); `kvmgen.model.pci` derives the others. ``allowed`` are segments beyond the guest's own addresses that it may use as a source.
+    ``pci`` is a pinned (bus, slot, function); `kvmgen.model.pci` derives the others. ``allowed`` are segments beyond
+    the guest's own addresses that it may use as a source.
     """
 
     name: str

@@ -74,8 +74,8 @@ class Bridge(Link):
     """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site.
 
     ``isolation`` is ``guests`` where the guests on it don't reach each other. With ``openvswitch`` it is a bridge of
-    Open vSwitch: the kernel's packet filters and port isolation know nothing of its ports. With ``vlans`` a Linux bridge
-    keeps VLANs apart, and its ports carry these with their tags.
+    Open vSwitch: the kernel's packet filters and port isolation know nothing of its ports. With ``vlans`` a Linux
+    bridge keeps VLANs apart, and its ports carry these with their tags.
     """
 
     ports: tuple[str, ...]
