@@ -3166,6 +3166,7 @@ class Command:
     def _planned(self, folder, state):
         """The changes to a folder, and which links stop and start for them."""
         disruptive = self.words.disruptive
+        _hold_to_names(disruptive, [*folder.entries.values(), *state["files"]])
         changes = changes_to(self.host, folder, state, self.words.adopt, disruptive)
         changes += restarts_named(self.host, folder, state, changes, disruptive)
         files = links_of(self.host, folder.texts)
@@ -3327,6 +3328,15 @@ class Command:
         lines = ["%(generation)4d  %(time)s  %(why)s" % row for row in data]
         self.tell(data, lines or ["Nothing was applied yet."])
         return DONE
+
+
+def _hold_to_names(disruptive, entries):
+    """Refuse a name that nothing bears: whoever misspells it believes that something is restarted."""
+    names = {_device(entry["path"]) for entry in entries if entry["kind"] == "link"}
+    names |= {entry["defines"]["name"] for entry in entries if entry["kind"] == "network"}
+    unknown = sorted(set(disruptive) - names)
+    if unknown:
+        raise Misused("--disruptive %s: there is no link or network of that name" % ", ".join(unknown))
 
 
 def _due(changes):

@@ -72,6 +72,12 @@ def test_called_wrongly(image: Image, words: list[str]) -> None:
     assert not Path("/nowhere").exists()
 
 
+def test_nothing_is_restarted_or_taken_over_under_a_name_that_nothing_has(image: Image) -> None:
+    for word in ("--disruptive", "--adopt"):
+        assert f"{word} br00: " in image.expect(2, "apply", str(image.folder), word, "br00")
+    assert image.as_json(0, "status")["generation"] == 0
+
+
 def test_failed_and_rolled_back(image: Image) -> None:
     assert "Everything is as it was before" in image.apply("--check-command", "false", code=4)
 
