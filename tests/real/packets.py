@@ -75,20 +75,14 @@ class Nic:
 
 
 @cache
-def compiled(host: str, platform: str | None = None, isolated: str | None = None) -> Compiled:
-    """What the compiler makes of the example inventory for one host, or would if the host had another platform.
-
-    ``isolated`` names a bridge that gets ``isolation: guests``, in place of the host's direct rules.
-    """
+def compiled(host: str, platform: str | None = None) -> Compiled:
+    """What the compiler makes of the example inventory for one host, or would if the host had another platform."""
     if platform is None:
         return _compile(INVENTORY, host)
     with tempfile.TemporaryDirectory() as folder:
         inventory = shutil.copytree(INVENTORY, Path(folder, "inventory"))
         file = inventory / "hosts" / f"{host}.yaml"
-        text = re.sub(r"(?m)^platform: .*$", f"platform: {platform}", file.read_text())
-        if isolated is not None:
-            text = re.sub(rf"(?m)^  {isolated}:$", r"\g<0>\n    isolation: guests", text).partition("  direct:\n")[0]
-        file.write_text(text)
+        file.write_text(re.sub(r"(?m)^platform: .*$", f"platform: {platform}", file.read_text()))
         return _compile(inventory, host)
 
 
@@ -140,11 +134,9 @@ class ExampleHost(LabHost):
 
 
 @contextmanager
-def running(
-    name: str, platform: str | None = None, networks: Sequence[str] = (), isolated: str | None = None
-) -> Iterator[ExampleHost]:
+def running(name: str, platform: str | None = None, networks: Sequence[str] = ()) -> Iterator[ExampleHost]:
     """The host with its kernel settings, bridges, packet filter and nwfilters, and with the named networks started."""
-    files = compiled(name, platform, isolated)
+    files = compiled(name, platform)
     with ExampleHost(files) as lab:
         apply_sysctl(lab, "".join(files.texts[path] for path in files.of_kind(Kind.SYSCTL)))
         for bridge in files.host.bridges:
