@@ -22,7 +22,7 @@ from tests.lab.host import LabHost
 pytestmark = pytest.mark.real
 
 NAT, LAN = "es-nat01", "es-lan01"
-ROLLED_BACK, STUCK, KILLED = 4, 5, 137
+ROLLED_BACK, STUCK = 4, 5
 MIDDLE = 4
 """The command, of those that change something, that is broken."""
 
