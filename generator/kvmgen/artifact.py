@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 
 from kvmgen.diagnostics import Origin
@@ -58,8 +59,8 @@ class Artifact:
 
     ``path`` is relative to the host's folder: ``etc/...`` and ``var/...`` are copied to ``/`` on the host,
     ``libvirt/...`` is defined through virsh, ``guests/NAME/...`` belongs inside a guest. ``sources`` are the places of
-    the inventory it was made from, the most telling first. ``binary`` are the bytes of a file that isn't text; its
-    ``text`` is empty.
+    the inventory it was made from, the most telling first. ``binary`` makes the bytes of a file that isn't text, when
+    they are asked for; its ``text`` is empty.
     """
 
     path: str
@@ -68,9 +69,9 @@ class Artifact:
     sources: tuple[Origin, ...]
     mode: int = 0o644
     defines: Defines | None = None
-    binary: bytes | None = None
+    binary: Callable[[], bytes] | None = None
 
     @property
     def content(self) -> bytes:
         """The file's bytes."""
-        return self.text.encode() if self.binary is None else self.binary
+        return self.text.encode() if self.binary is None else self.binary()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from hashlib import sha256
 
 from kvmgen.artifact import Artifact, Kind
@@ -35,7 +36,7 @@ def render(view: HostView) -> Iterator[Artifact]:
         yield Artifact(
             path=seed_image(guest.name)[1:],
             text="",
-            binary=_image(guest, texts),
+            binary=partial(_image, guest, texts),
             kind=Kind.SEED,
             sources=sources,
             mode=0o600,
