@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -213,12 +214,25 @@ def test_every_file_of_the_output_is_explained(built: Path) -> None:
         lines = origins_of(path, built, result.site, result.sources)
         assert lines, path
         for line in lines:
-            if line.endswith("  part of kvmgen"):
+            if line.endswith("  part of kvmgen") or (line == lines[-1] and line.startswith("why: ")):
                 continue
             match = re.fullmatch(r"(\S+):(\d+):(\d+)(  \S+)?", line)
             assert match, line
             text = Path(match[1]).read_text().splitlines()[int(match[2]) - 1]
             assert text[int(match[3]) - 1 :].strip(), line
+
+
+def test_where_the_platform_decides_it_is_said_why(built: Path) -> None:
+    from kvmgen.explain import origins_of
+
+    result = pipeline.load(EXAMPLE)
+    assert result.site is not None
+    decided = {"link", "firewall", "unit"}
+    for host in result.site.hosts.values():
+        for entry in json.loads((built / host.name / "manifest.json").read_text())["files"]:
+            lines = origins_of(Path(host.name, entry["path"]), built, result.site, result.sources) or []
+            assert lines[-1].startswith("why: ") == (entry["kind"] in decided), entry["path"]
+            assert entry["kind"] not in decided or f"{host.platform}" in lines[-1] or "el8" in lines[-1]
 
 
 def _files(folder: Path) -> Iterator[Path]:
