@@ -8,7 +8,7 @@ from kvmgen.checks._plugs import TAGS_ON_BRIDGES, Plugs
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
 from kvmgen.model.guest import Disk, Guest, GuestInterface
 from kvmgen.model.network import Forward, Plug, VirtualNetwork
-from kvmgen.model.platform import Version
+from kvmgen.model.platform import Version, with_libvirt
 from kvmgen.model.site import Site
 
 TOO_NEW = Rule(code="KV303", title="Something that a host's libvirt is too old for")
@@ -62,7 +62,8 @@ def _told(site: Site, host: str, needs: Iterator[Need]) -> Iterator[Diagnostic]:
     for asked, since, what, at, way in needs:
         if asked and has < since:
             message = f"{what} needs libvirt {_dotted(since)}, and {host} ({platform}) has {_dotted(has)}"
-            hint = "Leave it out, or name a newer platform or minor where the host has one (el8.6)."
+            able = ", ".join(with_libvirt(since))
+            hint = f"Leave it out, or name the platform's minor where the host has it: it works from {able} on."
             yield Diagnostic(rule=TOO_NEW, message=message, hint=hint, origin=at(*way))
 
 

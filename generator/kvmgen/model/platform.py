@@ -102,6 +102,15 @@ def _versions(major: int, minor: int | None) -> Versions:
     return _BY_MINOR[major, row]
 
 
+def with_libvirt(since: Version) -> list[str]:
+    """The oldest minor of each major release that has this libvirt or a newer one, as the inventory names it."""
+    oldest: dict[int, str] = {}
+    for (major, minor), versions in _BY_MINOR.items():
+        if versions.libvirt >= since:
+            oldest.setdefault(major, f"el{major}.{minor}")
+    return list(oldest.values())
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Platform:
     """A release of the EL family: ``el7``, or ``el9.4`` where the minor matters."""
