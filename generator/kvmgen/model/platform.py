@@ -111,7 +111,7 @@ def with_libvirt(since: Version) -> list[str]:
     return list(oldest.values())
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Platform:
     """A release of the EL family: ``el7``, or ``el9.4`` where the minor matters."""
 
