@@ -50,8 +50,6 @@ def refused(site: Site) -> Iterator[Diagnostic]:
 def no_verdict(site: Site) -> Iterator[Diagnostic]:
     """A rule without `-j` only counts packets: it is loaded, and everything passes on to the next rule.
 
-    So does an empty one.
-
     Bad::
 
         # hosts/kvm01.yaml
