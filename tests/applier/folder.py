@@ -11,7 +11,8 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -168,6 +169,15 @@ class Image:
                 if path != remembered and remembered not in path.parents:
                     found[str(path.relative_to(self.root))] = _state_of(path)
         return found
+
+
+def eventually(is_so: Callable[[], object]) -> None:
+    """Wait for something that takes its time."""
+    for _ in range(600):
+        if is_so():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never happened")
 
 
 def put(path: Path, content: bytes, mode: int = 0o644) -> Path:

@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.applier.folder import APPLIER, FILES, HOST, IFCFG, SYSCTL, Image, applier_module, put
+from tests.applier.folder import APPLIER, FILES, HOST, IFCFG, SYSCTL, Image, applier_module, eventually, put
 from tests.lab.host import LabHost
 
 LONG = "600"
@@ -58,15 +58,6 @@ class Armed(Image):
     def has_none(self) -> bool:
         """Whether none of them is."""
         return not any((self.root / path).exists() for path in FILES)
-
-
-def eventually(is_so: Callable[[], object]) -> None:
-    """Wait for something that takes its time."""
-    for _ in range(600):
-        if is_so():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never happened")
 
 
 @pytest.fixture

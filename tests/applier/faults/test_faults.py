@@ -21,20 +21,12 @@ from tests.applier.faults.__main__ import sample
 from tests.applier.faults.cases import Ways
 from tests.applier.faults.judge import tried
 from tests.applier.faults.site import NEW, SCRIPTS, look, write_output
-from tests.applier.folder import FILES, HOST, PROJECT, Image, put
+from tests.applier.folder import FILES, HOST, PROJECT, Image, eventually, put
 
 JOURNAL = "var/lib/kvmgen/journal.json"
 STATE = "var/lib/kvmgen/state.json"
 FRESH = f"{SCRIPTS}/ifcfg-fresh"
 TEN_YEARS = 10 * 365 * 86400
-
-
-def eventually(is_so: Callable[[], object]) -> None:
-    for _ in range(600):
-        if is_so():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never happened")
 
 
 @pytest.fixture
