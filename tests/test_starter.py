@@ -118,7 +118,7 @@ def test_its_hooks_pass_and_fail_when_they_must(site: Path) -> None:
     git(site, "add", ".")
     done = pre_commit(site, "run")
     assert (done.returncode, done.stdout.count("Passed")) == (1, 1)
-    assert "run `kvmgen build`" in done.stdout
+    assert "Run `kvmgen build`" in done.stdout
 
 
 @pytest.mark.parametrize("hook", ["kvmgen-validate", "kvmgen-build"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import field
 from enum import StrEnum
 
 from kvmgen.diagnostics import Origin
@@ -59,7 +60,8 @@ class Artifact:
 
     ``path`` is relative to the host's folder: ``etc/...`` and ``var/...`` are copied to ``/`` on the host,
     ``libvirt/...`` is defined through virsh, ``guests/NAME/...`` belongs inside a guest. ``sources`` are the places of
-    the inventory it was made from, the most telling first. ``binary`` makes the bytes of a file that isn't text, when
+    the inventory it was made from, the most telling first; ``lines`` tells, when it is asked for, which place made the
+    lines from a given one on. ``binary`` makes the bytes of a file that isn't text, when
     they are asked for; its ``text`` is empty.
     """
 
@@ -70,6 +72,7 @@ class Artifact:
     mode: int = 0o644
     defines: Defines | None = None
     binary: Callable[[], bytes] | None = None
+    lines: Callable[[], Mapping[int, Origin]] | None = field(default=None, compare=False)
 
     @property
     def content(self) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
@@ -19,6 +20,7 @@ import typer
 from kvmgen import __version__
 
 if TYPE_CHECKING:
+    from kvmgen.output.plan import Plan
     from kvmgen.pipeline import Result
 
 _DEFECT = 3
@@ -44,6 +46,8 @@ class ReportFormat(StrEnum):
     JSON = "json"
     GITHUB = "github"
     SARIF = "sarif"
+    GITLAB = "gitlab"
+    JUNIT = "junit"
 
 
 Format = Annotated[
@@ -79,30 +83,48 @@ def build(
 ) -> None:
     """Compile the inventory into the files of every host."""
     from kvmgen import pipeline
+    from kvmgen.output import plan
 
     result = pipeline.build(inventory, output, host=host, write=not check, strict=strict, progress=_progress)
+    stopped = not result.is_good or (strict and bool(result.diagnostics))
+    stale = check and not stopped and not result.plan.is_empty
+    if stale:
+        result.diagnostics.append(plan.stale(output, result.plan, _build_command(inventory, output, host)))
     _tell(result, format_)
-    if not result.is_good or (strict and result.diagnostics):
+    if stopped:
         raise typer.Exit(1)
-    changes = [("write", path) for path in result.plan.write] + [("remove", path) for path in result.plan.remove]
+    for line in _changes(output, result.plan, "would " if check else ""):
+        _say(line, format_)
+    if stale:
+        raise typer.Exit(1)
+
+
+def _build_command(inventory: Path, output: Path, host: str | None) -> str:
+    """What brings the output that was looked at up to date."""
+    options = [
+        ("--inventory", str(inventory), "inventory"),
+        ("--output", str(output), "output"),
+        ("--host", host, None),
+    ]
+    given = [word for option, value, usual in options if value not in (None, usual) for word in (option, value)]
+    return shlex.join(["kvmgen", "build", *map(str, given)])
+
+
+def _changes(output: Path, plan: Plan, would: str) -> Iterator[str]:
+    """What a build changed or would change, file by file, and a summary."""
+    changes = [("write", path) for path in plan.write] + [("remove", path) for path in plan.remove]
     for verb, path in sorted(changes, key=lambda change: change[1])[:_LISTED]:
-        _say(f"{'would ' if check else ''}{verb} {output / path}", format_)
+        yield f"{would}{verb} {output / path}"
     if len(changes) > _LISTED:
-        _say(f"... and {len(changes) - _LISTED} more", format_)
-    _say(_outcome(len(changes), result.plan.unchanged, check), format_)
-    if check and changes:
-        typer.echo("The output is stale: run `kvmgen build` and commit what it changes.", err=True)
-        raise typer.Exit(1)
+        yield f"... and {len(changes) - _LISTED} more"
+    if changes:
+        yield f"{len(changes)} files {'would change' if would else 'changed'}, {plan.unchanged} unchanged."
+    else:
+        yield f"Up to date: {plan.unchanged} files."
 
 
 _LISTED = 50
 """How many changed files are named; a first build has thousands."""
-
-
-def _outcome(changed: int, unchanged: int, check: bool) -> str:
-    if not changed:
-        return f"Up to date: {unchanged} files."
-    return f"{changed} files {'would change' if check else 'changed'}, {unchanged} unchanged."
 
 
 @app.command()
@@ -112,20 +134,60 @@ def validate(
     fix: Annotated[
         bool, typer.Option("--fix", help="First correct what has one right answer, in the inventory's files.")
     ] = False,
+    changed_only: Annotated[
+        bool,
+        typer.Option(
+            "--changed-only",
+            help="Nothing where git sees no change in the inventory; of warnings, those that speak of a changed file.",
+        ),
+    ] = False,
+    since: Annotated[
+        str | None, typer.Option(metavar="REV", help="With --changed-only: what counts as changed. Default: HEAD.")
+    ] = None,
     format_: Format = ReportFormat.TEXT,
 ) -> None:
     """Find everything that is wrong with the inventory, without writing any output."""
-    from kvmgen import pipeline
-
+    if since is not None and not changed_only:
+        raise typer.BadParameter("it says what --changed-only looks at", param_hint="--since")
     if fix:
         _fix(inventory, format_)
-    result = pipeline.validate(inventory)
+    changed = _changed(inventory, since or "HEAD", format_) if changed_only else None
+    result = _validated(inventory, changed)
     _tell(result, format_)
     if not result.is_good or (strict and result.diagnostics):
         raise typer.Exit(1)
-    assert result.site is not None
-    site = result.site
-    _say(f"Valid: {len(site.hosts)} hosts, {len(site.guests)} guests.", format_)
+    if result.site is None:
+        _say(f"Nothing in {inventory} has changed since {since or 'HEAD'}.", format_)
+    else:
+        _say(f"Valid: {len(result.site.hosts)} hosts, {len(result.site.guests)} guests.", format_)
+
+
+def _validated(inventory: Path, changed: frozenset[str] | None) -> Result:
+    """What is wrong with an inventory; of which only some files have changed, if that is known."""
+    from kvmgen import pipeline
+
+    if changed is None:
+        return pipeline.validate(inventory)
+    if not changed:
+        return pipeline.nothing_to_do(inventory)
+    from kvmgen.changed import told_of
+
+    result = pipeline.load(inventory)
+    result.diagnostics = list(told_of(result.diagnostics, changed))
+    return result
+
+
+def _changed(inventory: Path, revision: str, format_: ReportFormat) -> frozenset[str] | None:
+    """The files that changed; nothing where git can't say, which is told, and everything is looked at."""
+    from kvmgen.changed import NoRevision, NotKnown, changed_files
+
+    changed = changed_files(inventory, revision)
+    if isinstance(changed, NoRevision):
+        raise typer.BadParameter(changed.why, param_hint="--since")
+    if isinstance(changed, NotKnown):
+        _say(f"What has changed isn't known ({changed.why}): everything is told.", format_)
+        return None
+    return changed
 
 
 def _fix(inventory: Path, format_: ReportFormat) -> None:
@@ -172,6 +234,100 @@ def _explain_file(path: Path, inventory: Path, output: Path) -> None:
         raise typer.Exit(1)
     for line in lines:
         typer.echo(line)
+
+
+class View(StrEnum):
+    """Which picture of the site is drawn."""
+
+    LOGICAL = "logical"
+    PHYSICAL = "physical"
+
+
+class Drawing(StrEnum):
+    """How a picture is drawn."""
+
+    MERMAID = "mermaid"
+    SVG = "svg"
+    DOT = "dot"
+
+
+@app.command()
+def graph(
+    view: Annotated[
+        View, typer.Option("--view", help="Who is on which network and where it leads; or what carries what.")
+    ] = View.LOGICAL,
+    format_: Annotated[
+        Drawing, typer.Option("--format", help="For a forge's Markdown, for a browser, or for Graphviz.")
+    ] = Drawing.MERMAID,
+    hosts: Annotated[list[str] | None, typer.Option("--host", help="Draw this host only; several are given one by one.")] = None,
+    group: Annotated[
+        int, typer.Option("--group", min=0, help="Draw more than this many equal guests, or hosts, as one; 0: never.")
+    ] = 4,
+    inventory: Inventory = Path("inventory"),
+) -> None:
+    """Draw the site: its networks and what they lead to, or its links and what they carry."""
+    from kvmgen import graph as drawing
+
+    site = _loaded(inventory).site
+    assert site is not None
+    for name in hosts or ():
+        if name not in site.hosts:
+            typer.echo(f"There is no host {name!r}. There is: {', '.join(site.hosts) or 'none yet'}.", err=True)
+            raise typer.Exit(1)
+    picture = drawing.picture(site, view, hosts or site.hosts, group)
+    text = drawing.FORMATS[format_](picture)
+    typer.echo(text, nl=False)
+    if format_ is Drawing.MERMAID and drawing.mermaid.is_too_large(text, picture):
+        typer.echo("Forges don't draw a Mermaid picture of this size: choose hosts with --host, or lower --group.", err=True)
+
+
+class ObjectKind(StrEnum):
+    """What can be shown."""
+
+    HOST = "host"
+    NETWORK = "network"
+    GUEST = "guest"
+    FILTER = "filter"
+    POLICY = "policy"
+
+
+class ShowFormat(StrEnum):
+    """How an object is shown."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command()
+def show(
+    kind: Annotated[ObjectKind, typer.Argument(metavar="KIND", help="host, network, guest, filter or policy.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The object's name.")],
+    inventory: Inventory = Path("inventory"),
+    format_: Annotated[ShowFormat, typer.Option("--format", help="For people, or for programs.")] = ShowFormat.TEXT,
+) -> None:
+    """Show one object with everything resolved, where each value was said, and the files that it is in."""
+    from kvmgen import show as showing
+    from kvmgen.report.printed import plain, plain_lines
+    from kvmgen.show.text import as_json, as_text
+
+    result = _loaded(inventory)
+    assert result.site is not None
+    found = showing.show(kind, name, result.site, result.sources)
+    if isinstance(found, str):
+        typer.echo(plain(found), err=True)
+        raise typer.Exit(1)
+    typer.echo(as_json(found) if format_ is ShowFormat.JSON else plain_lines(as_text(found)))
+
+
+def _loaded(inventory: Path) -> Result:
+    """The checked site; the end where it is wrong."""
+    from kvmgen import pipeline
+
+    result = pipeline.load(inventory)
+    _tell(result)
+    if result.site is None or not result.is_good:
+        raise typer.Exit(1)
+    return result
 
 
 @app.command()
@@ -230,6 +386,27 @@ def init(
     typer.echo("`pre-commit install`, and commit.")
 
 
+@app.command("merge-driver")
+def merge_driver(
+    ours: Annotated[Path, typer.Argument(help="git's %A: our version, which the result takes the place of.")],
+    theirs: Annotated[Path, typer.Argument(help="git's %B: the version that is merged.")],
+    path: Annotated[str, typer.Argument(help="git's %P: the file's path in the repository.")],
+) -> None:
+    """For git, where both branches changed a file of the output: ours stays, unmerged, until `kvmgen build`.
+
+    No side is right, and no mixture of lines is: the output follows from the merged inventory. So nothing is decided
+    here, but what either side's manifest owns stays known, so that the build removes what neither needs.
+    """
+    from kvmgen.output.manifest import NAME, with_files_of
+
+    try:
+        if path.rpartition("/")[2] == NAME:
+            ours.write_bytes(with_files_of(ours.read_text("utf-8"), theirs.read_text("utf-8")).encode())
+    except (OSError, UnicodeDecodeError) as error:
+        typer.echo(f"{path!r} can't be merged: {error}", err=True)
+    raise typer.Exit(1)
+
+
 def _write(folder: Path, texts: dict[str, str]) -> None:
     from kvmgen import starter
 
@@ -242,6 +419,10 @@ def _write(folder: Path, texts: dict[str, str]) -> None:
 
 def _say(line: str, format_: ReportFormat) -> None:
     """Tell a result: on stdout, unless that is a program's."""
+    if not line.isprintable() or "#" in line:
+        from kvmgen.report.printed import plain
+
+        line = plain(line)
     typer.echo(line, err=format_ is not ReportFormat.TEXT)
 
 

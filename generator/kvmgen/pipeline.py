@@ -84,6 +84,11 @@ def validate(inventory: Path) -> Result:
     return result
 
 
+def nothing_to_do(inventory: Path) -> Result:
+    """What a run found that had no reason to look."""
+    return Result(Sources(inventory))
+
+
 def _render_only(view: HostView) -> int:
     return len(render(view))
 

@@ -136,10 +136,17 @@ def echo_request(ends: Ends, identifier: int = 1, payload: bytes = b"kvmgen") ->
 # -- transport layer ---------------------------------------------------------------------------------------------------
 
 
-def tcp(ends: Ends, port: int, flags: int, source_port: int = EPHEMERAL_PORT, payload: bytes = b"") -> bytes:
+def tcp(
+    ends: Ends,
+    port: int,
+    flags: int,
+    source_port: int = EPHEMERAL_PORT,
+    payload: bytes = b"",
+    sequence: int = 1,
+) -> bytes:
     """A TCP segment."""
-    acknowledged = 1 if flags & TCP_ACK else 0
-    header = struct.pack("!HHIIBBHHH", source_port, port, 1, acknowledged, 5 << 4, flags, 65535, 0, 0)
+    acknowledged = sequence if flags & TCP_ACK else 0
+    header = struct.pack("!HHIIBBHHH", source_port, port, sequence, acknowledged, 5 << 4, flags, 65535, 0, 0)
     return ip_packet(ends, TCP, with_checksum(ends, TCP, header + payload, 16))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from hashlib import sha256
@@ -19,6 +20,7 @@ from referencing.jsonschema import DRAFT202012
 from kvmgen import pipeline
 from kvmgen.inventory.schema import load
 from kvmgen.output import tree as writing
+from kvmgen.output.plan import stale
 from tests.output.changes import codes, everything_changes, refuses, without_guest, without_host
 from tests.sites import EXAMPLE, SMALL, tree
 
@@ -49,6 +51,14 @@ def test_check_writes_nothing(inventory: Path, output: Path, tmp_path: Path) -> 
     assert tree(output) == before
     assert pipeline.build(inventory, tmp_path / "elsewhere", write=False).plan.write
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_is_stale_is_told_with_what_mends_it(inventory: Path, output: Path) -> None:
+    """KV035; reports have it, and the pipeline's caller decides whether a stale output is wrong."""
+    without_guest(inventory)
+    told = stale(output, pipeline.build(inventory, output, write=False).plan, "kvmgen build")
+    assert (told.rule.code, told.hint) == ("KV035", "Run `kvmgen build` and commit what it changes.")
+    assert re.search(r": files \d+ to write and \d+ to remove, kvm1/\S+ first$", told.message)
 
 
 def test_one_host_alone(inventory: Path, output: Path) -> None:

@@ -35,8 +35,6 @@ from tests.lab.probe import Probe, Wire
 
 INVENTORY = Path(__file__).parents[2] / "inventory"
 FIREWALLD = "etc/firewalld/"
-# libvirt's parser knows ARP masks and the state of ICMPv6, its schema doesn't.
-BEYOND_LIBVIRTS_SCHEMA = ("kvmgen-arp-segments",)
 FORWARDING = "3"
 ROUND_WAIT = 0.3
 DHCP_PATIENCE = 5.0
@@ -63,6 +61,11 @@ class Compiled:
         files = json.loads(self.texts["manifest.json"])["files"]
         return [file["path"] for file in files if file["kind"] == kind]
 
+    def beyond_schema(self) -> list[str]:
+        """The paths of objects that libvirt's own schema doesn't know all of."""
+        files = json.loads(self.texts["manifest.json"])["files"]
+        return [file["path"] for file in files if not file.get("defines", {}).get("validate", True)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nic:
@@ -78,15 +81,16 @@ class Nic:
 def compiled(host: str, platform: str | None = None) -> Compiled:
     """What the compiler makes of the example inventory for one host, or would if the host had another platform."""
     if platform is None:
-        return _compile(INVENTORY, host)
+        return compile_host(INVENTORY, host)
     with tempfile.TemporaryDirectory() as folder:
         inventory = shutil.copytree(INVENTORY, Path(folder, "inventory"))
         file = inventory / "hosts" / f"{host}.yaml"
         file.write_text(re.sub(r"(?m)^platform: .*$", f"platform: {platform}", file.read_text()))
-        return _compile(inventory, host)
+        return compile_host(inventory, host)
 
 
-def _compile(inventory: Path, host: str) -> Compiled:
+def compile_host(inventory: Path, host: str) -> Compiled:
+    """What the compiler makes of an inventory for one of its hosts."""
     result = load(inventory)
     assert result.site is not None, result.diagnostics
     assert result.is_good, result.diagnostics
@@ -136,7 +140,13 @@ class ExampleHost(LabHost):
 @contextmanager
 def running(name: str, platform: str | None = None, networks: Sequence[str] = ()) -> Iterator[ExampleHost]:
     """The host with its kernel settings, bridges, packet filter and nwfilters, and with the named networks started."""
-    files = compiled(name, platform)
+    with running_files(compiled(name, platform), networks) as lab:
+        yield lab
+
+
+@contextmanager
+def running_files(files: Compiled, networks: Sequence[str] = ()) -> Iterator[ExampleHost]:
+    """A host with the files that were compiled for it."""
     with ExampleHost(files) as lab:
         apply_sysctl(lab, "".join(files.texts[path] for path in files.of_kind(Kind.SYSCTL)))
         for bridge in files.host.bridges:
@@ -147,7 +157,7 @@ def running(name: str, platform: str | None = None, networks: Sequence[str] = ()
             lab.virsh_with("net-define", files.texts[path], "--validate")
             lab.virsh("net-start", fromstring(files.texts[path]).findtext("name") or "")
         for path in files.of_kind(Kind.NWFILTER):
-            validate = () if Path(path).stem in BEYOND_LIBVIRTS_SCHEMA else ("--validate",)
+            validate = ("--validate",) if path not in files.beyond_schema() else ()
             lab.virsh_with("nwfilter-define", files.texts[path], *validate)
         yield lab
 
@@ -291,7 +301,7 @@ _MESSAGE_TYPE = b"\x63\x82\x53\x63\x35\x01"
 
 def take_lease(guest: LabGuest) -> str:
     """Get an address from the segment's DHCP server and give it to the guest's interface; returns the address."""
-    with Wire(guest) as wire:
+    with Wire(guest, guest.interface) as wire:
         offer = _ask(wire, frames.dhcp_discover(guest.mac), OFFER)
         address, server = socket.inet_ntoa(offer[16:20]), _option(offer, 54)
         _ask(wire, _dhcp_request(guest.mac, offer[16:20], server), ACKNOWLEDGEMENT)

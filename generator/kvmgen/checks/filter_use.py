@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from kvmgen.checks._filter_use import Use, uses
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
-from kvmgen.model.filters import Filter, FilterRule
+from kvmgen.model.filters import ICMPV6_SINCE, READ_SINCE, Filter, FilterRule
 from kvmgen.model.host import Host
-from kvmgen.model.platform import Version
 from kvmgen.model.site import Site
 
 UNUSED = Rule(code="KV533", title="A filter that nobody uses", severity=Severity.WARNING)
@@ -52,7 +51,7 @@ def unused(site: Site) -> Iterator[Diagnostic]:
     named = {use.filter: use.tree.names for use in uses(site)}
     used = frozenset().union(*named.values())
     for name, filter_ in site.filters.items():
-        if name not in used and not filter_.origin.is_kvmgens:
+        if name not in used and filter_.origin.file.startswith("filters/"):  # those of policies are made for a use
             yield Diagnostic(
                 rule=UNUSED,
                 message=f"no interface names the filter {name}, and no filter in use includes it: it reaches no host",
@@ -131,13 +130,7 @@ def _filters(site: Site, use: Use) -> Iterator[Filter]:
     return (site.filters[name] for name in sorted(use.tree.names) if name in site.filters)
 
 
-_ICMPV6 = (1, 2, 12)
-_ARP_MASK = (1, 2, 3)
-_SINCE: dict[tuple[str, str], Version] = {
-    **{("ipv6", attribute): _ICMPV6 for attribute in ("type", "typeend", "code", "codeend")},
-    **{(protocol, f"arp{side}ipmask"): _ARP_MASK for protocol in ("arp", "rarp") for side in ("src", "dst")},
-}
-_NEWEST = max(_SINCE.values())
+_NEWEST = max(READ_SINCE.values())
 
 
 def misread(site: Site) -> Iterator[Diagnostic]:
@@ -180,9 +173,10 @@ def _not_read(use: Use, host: Host, filter_: Filter) -> Iterator[Diagnostic]:
             continue
         protocol = entry.match.protocol
         for attribute, _ in entry.match.attributes:
-            since = _SINCE.get((protocol, attribute))
+            since = READ_SINCE.get((protocol, attribute))
             ours = filter_.origin.is_kvmgens
-            if since is None or host.platform.libvirt >= since or (ours and since == _ICMPV6):  # ours is made for that
+            made_for_that = ours and since == ICMPV6_SINCE
+            if since is None or host.platform.libvirt >= since or made_for_that:
                 continue
             needs, has = (".".join(map(str, version)) for version in (since, host.platform.libvirt))
             yield Diagnostic(

@@ -34,7 +34,7 @@ def cut_off(site: Site) -> Iterator[Diagnostic]:
     """
     for host in site.hosts.values():
         rules = host.firewall.rules if host.firewall else ()
-        derived = any(rule.why and words(rule.rule).target == "ACCEPT" for rule in rules)
+        derived = any(rule.why and rule.table == "filter" and words(rule.rule).target == "ACCEPT" for rule in rules)
         if host.platform.major == 8 and derived:
             yield Diagnostic(
                 rule=GUESTS_CUT_OFF,

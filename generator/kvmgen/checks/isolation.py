@@ -43,7 +43,7 @@ def below_libvirt(site: Site) -> Iterator[Diagnostic]:
         network = _network(site, host, rule, read) if read.target in DROPS else None
         if network is not None:
             between_guests = read.bridge == network.bridge
-            hint = "Write `isolated-ports: true` at the network, or the rule" if between_guests else "Write it"
+            hint = "Write `isolation: guests` at the network, or the rule" if between_guests else "Write it"
             yield Diagnostic(
                 rule=BELOW_LIBVIRT,
                 message=f"libvirt's rules for the network {network.name!r} stand above and decide first: "

@@ -44,17 +44,19 @@ def not_seen(site: Site) -> Iterator[Diagnostic]:
 
     Source: bridge-nf-call-iptables in https://docs.kernel.org/networking/ip-sysctl.html.
     """
-    for host, bridge in _isolated(site):
+    for host in site.hosts.values():
         off = None if host.platform.isolates_by_nftables else off_at(host, "ipv4") or off_at(host, "ipv6")
-        if off is not None:
-            yield Diagnostic(
-                rule=NOT_SEEN,
-                message=f"{host.platform} keeps the guests on {bridge.name} apart by rules that need bridge netfilter, "
-                "which is off",
-                hint="Leave `bridge-netfilter` and the keys net.bridge.bridge-nf-call-* out. el9 doesn't need them.",
-                origin=bridge.origin.at("isolation"),
-                related=((off, "switches it off"),),
-            )
+        for isolation in host.isolations:
+            if off is not None and not isolation.by_ports:
+                yield Diagnostic(
+                    rule=NOT_SEEN,
+                    message=f"{host.platform} keeps the guests on {isolation.bridge} apart by rules that need bridge "
+                    "netfilter, which is off",
+                    hint="Leave `bridge-netfilter` and the keys net.bridge.bridge-nf-call-* out. el9 doesn't need "
+                    "them.",
+                    origin=isolation.origin,
+                    related=((off, "switches it off"),),
+                )
 
 
 def _isolated(site: Site) -> Iterator[tuple[Host, Bridge]]:
@@ -65,8 +67,9 @@ def _isolated(site: Site) -> Iterator[tuple[Host, Bridge]]:
 def ends_at_the_host(site: Site) -> Iterator[Diagnostic]:
     """A host keeps the guests of its own bridge apart. Those of another host's bridge come in by the uplink.
 
-    The uplink is open, so that on one layer-2 segment guests of two hosts reach each other. A private VLAN on the
-    switches (or `isolation` on one host alone, with the guests all there) does what the hosts can't.
+    The uplink is open but with `isolation: all`, so that on one layer-2 segment guests of two hosts reach each other,
+    whatever their groups. A private VLAN on the switches (or `isolation` on one host alone, with the guests all there)
+    does what the hosts can't.
 
     Bad::
 
@@ -86,14 +89,15 @@ def ends_at_the_host(site: Site) -> Iterator[Diagnostic]:
 
     Source: https://datatracker.ietf.org/doc/html/rfc5517 (private VLANs).
     """
-    isolated = {(host.name, bridge.name): bridge for host, bridge in _isolated(site) if bridge.ports}
+    isolated = {(host.name, bridge.name): bridge for host, bridge in _isolated(site) if _is_open(bridge)}
     if not isolated:
         return
     places = {(host.name, bridge.name): bridge for host in site.hosts.values() for bridge in host.bridges}
-    guests: dict[str, dict[tuple[str, str], set[str]]] = {}
-    for place, guest, _ in on_bridges(site, site.hosts):
-        if place in places and places[place].ports:
-            guests.setdefault(places[place].segment, {}).setdefault(place, set()).add(guest.name)
+    guests: dict[str, dict[tuple[str, str], set[_Guest]]] = {}
+    for place, guest, nic in on_bridges(site, site.hosts):
+        if place in places and _is_open(places[place]):
+            in_group = (guest.name, nic.isolation_group)
+            guests.setdefault(places[place].segment, {}).setdefault(place, set()).add(in_group)
     told: set[str] = set()
     for place, bridge in isolated.items():
         other = _elsewhere(place, guests.get(bridge.segment, {}))
@@ -109,13 +113,26 @@ def ends_at_the_host(site: Site) -> Iterator[Diagnostic]:
             )
 
 
-def _elsewhere(place: tuple[str, str], guests: dict[tuple[str, str], set[str]]) -> tuple[str, str] | None:
-    """A bridge of another host with a guest that isn't the only one here."""
+_Guest = tuple[str, str | None]
+"""A guest's name, and the group that it is in."""
+
+
+def _is_open(bridge: Bridge) -> bool:
+    """Whether guests on the bridge reach an uplink."""
+    return bool(bridge.ports) and bridge.isolation != "all"
+
+
+def _elsewhere(place: tuple[str, str], guests: dict[tuple[str, str], set[_Guest]]) -> tuple[str, str] | None:
+    """A bridge of another host with a guest from which one here is to be kept."""
     here = guests.get(place, set())
     for other, there in guests.items():
-        if here and other[0] != place[0] and len(here | there) > 1:
+        if other[0] != place[0] and any(_are_apart(one, another) for one in here for another in there):
             return other
     return None
+
+
+def _are_apart(one: _Guest, other: _Guest) -> bool:
+    return one[0] != other[0] and (one[1] is None or one[1] != other[1])
 
 
 def routed(site: Site) -> Iterator[Diagnostic]:

@@ -59,14 +59,16 @@ def unfiltered(site: Site) -> Iterator[Diagnostic]:
     plugs = Plugs(site)
     for host, plug, guest, nic in plugs.elsewhere():
         if nic.filterref is not None:
-            own = nic.filterref.origin is not None
+            own = nic.filterref.origin is not None or bool(nic.policies)
+            place = nic.origin.at("policies") if nic.policies else nic.origin.at("network" if nic.network else "bridge")
+            removing = "Remove `policies` and write" if nic.policies else "Write"
             yield Diagnostic(
                 rule=UNFILTERED,
                 message=f"{guest.name} ({nic.name}) has {'a filter' if own else 'anti-spoofing by a filter'} and "
                 f"{_UNFILTERED[plug]}",
-                hint="Write `anti-spoofing: none`, so that whoever reviews it sees it, and let the switch hold the "
+                hint=f"{removing} `anti-spoofing: none`, so that whoever reviews it sees it, and let the switch hold the "
                 "guest to its addresses; or plug it into a Linux bridge.",
-                origin=nic.filterref.origin or nic.origin.at("network" if nic.network else "bridge"),
+                origin=nic.filterref.origin or place,
                 related=(plugs.place(host, nic),),
             )
 
@@ -128,7 +130,7 @@ def _asked(
     isolated = "an isolated port"
     yield nic.isolated, isolated, nic.origin.at("isolated")
     if network is not None:
-        yield network.isolated, isolated, network.at("isolated-ports")
+        yield network.isolated, isolated, network.isolated_at
     if group is not None and network is not None:
         yield group.isolated, isolated, network.at("portgroups", group.name, "isolated")
     if plug is Plug.HOSTDEV:

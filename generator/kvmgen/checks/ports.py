@@ -79,7 +79,7 @@ def _isolated_at(nic: GuestInterface, network: VirtualNetwork | None) -> Origin 
     if network is None:
         return None
     if network.isolated:
-        return network.at("isolated-ports")
+        return network.isolated_at
     for group in network.portgroups:
         if group.isolated and (group.name == nic.portgroup or (nic.portgroup is None and group.default)):
             return nic.origin.at("portgroup") if nic.portgroup else network.at("portgroups", group.name)

@@ -89,13 +89,14 @@ def taken_names(site: Site) -> Iterator[Diagnostic]:
         for host in guest.hosts:
             if nic.target is None or nic.target.startswith(_LIBVIRTS):
                 continue
-            other, others = taken.setdefault((host, nic.target), (nic.origin.at("target"), f"the tap of {whose}"))
-            if other != nic.origin.at("target"):
+            place = nic.origin.at("isolation-group" if nic.isolation_group else "target")
+            other, others = taken.setdefault((host, nic.target), (place, f"the tap of {whose}"))
+            if other != place:
                 yield Diagnostic(
                     rule=TAP_TAKEN,
                     message=f"the tap name {nic.target!r} of {whose} is also that of {others}: one of them can't start",
                     hint=f"Choose another one, such as {_proposed(guest, nic)!r}, or leave `target` out.",
-                    origin=nic.origin.at("target"),
+                    origin=place,
                     related=((other, f"{others} has it"),),
                 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kvmgen.diagnostics import Origin
@@ -134,10 +134,13 @@ def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Br
     return replace(firewall, rules=(*firewall.rules, *_accept_bridged(bridges)))
 
 
+_REACHED: Mapping[str | None, str] = {"guests": "the uplink", "groups": "the uplink and their own group"}
+
+
 def _guest_zone(bridge: Bridge) -> Zone:
     """A zone for a bridge alone. Where the host has addresses of its own on it, administrators still come in."""
     only_guests = bridge.addressing.is_empty
-    whom = "the uplink" if bridge.isolation else "each other"
+    whom = _REACHED.get(bridge.isolation, "each other")
     to = "no port" if only_guests else "SSH"
     return Zone(
         name=bridge.name,

@@ -7,20 +7,23 @@ from dataclasses import replace
 
 from kvmgen.diagnostics import Diagnostic
 from kvmgen.inventory.context import NAME_TWICE, Context
+from kvmgen.inventory.expectations import expectations
 from kvmgen.inventory.filters import lower_filter
 from kvmgen.inventory.firewall import let_guests_talk, reads_bridged_frames
 from kvmgen.inventory.guests import Surroundings, lower_guest
 from kvmgen.inventory.hosts import lower_host
 from kvmgen.inventory.identity import Identity
-from kvmgen.inventory.isolation import isolated
+from kvmgen.inventory.isolation import Members, isolated, isolations, members, reads_frames
 from kvmgen.inventory.known_filters import own_filter_documents
 from kvmgen.inventory.networks import Lease, lower_network, with_leases
+from kvmgen.inventory.policies import Names, lower_policies
+from kvmgen.inventory.policy_filters import compile_policies
 from kvmgen.inventory.read import Documents
 from kvmgen.model.builtin_filters import BUILT_IN_FILTERS
 from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.filters import Filter, FilterInclude, iptables_families
 from kvmgen.model.guest import Guest
-from kvmgen.model.host import Firewall, Host, Sysctl
+from kvmgen.model.host import Bridge, Firewall, Host, Sysctl
 from kvmgen.model.network import Forward, VirtualNetwork
 from kvmgen.model.site import Site
 
@@ -50,6 +53,13 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
     )
     lowered = (lower_guest(context, name, document, around) for name, document in sorted(documents.guests.items()))
     guests = {guest.name: guest for guest in lowered if guest is not None}
+    names = Names(documents.guests, documents.policies, documents.networks)
+    policies = lower_policies(context, documents.policies, names)
+    policed = compile_policies(context, policies, guests, hosts, networks, filters)
+    guests = policed.guests
+    if policed.filters:
+        filters = dict(sorted({**policed.filters, **filters}.items()))
+        trees = FilterTrees(filters)
     site = Site(
         name=said["name"],
         domain=said.get("domain"),
@@ -58,6 +68,8 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
         guests=guests,
         filters=filters,
         filter_trees=trees,
+        policies=policies,
+        expects=expectations(said, documents.site.origin),
     )
     return site, context.diagnostics
 
@@ -125,7 +137,7 @@ def _with_what_guests_need(
     filters: Mapping[str, Filter],
 ) -> dict[str, Host]:
     """The hosts with the kernel settings and packet filter rules that follow from their networks and guests."""
-    stateful = iptables_families(filters)
+    stateful, groups = iptables_families(filters), members(guests.values(), networks)
     filtered: set[str] = set()
     bridges: dict[str, set[str]] = {}
     for guest in guests.values():
@@ -140,27 +152,38 @@ def _with_what_guests_need(
             if network.bridge and not network.forward.makes_bridge:
                 bridges.setdefault(host, set()).add(network.bridge)
     return {
-        name: _completed(host, networks[name].values(), bridges.get(name, set()), name in filtered)
+        name: _completed(host, networks[name].values(), bridges.get(name, set()), name in filtered, groups)
         for name, host in hosts.items()
     }
 
 
 def _completed(
-    host: Host, networks: Iterable[VirtualNetwork], guest_bridges: set[str], has_stateful_filters: bool
+    host: Host,
+    networks: Iterable[VirtualNetwork],
+    guest_bridges: set[str],
+    has_stateful_filters: bool,
+    groups: Members,
 ) -> Host:
     netfilter = host.bridge_netfilter
     networks = tuple(networks)
     libvirts = [network.bridge for network in networks if network.bridge and network.forward.makes_bridge]
-    firewall = isolated(host)
-    wanted = has_stateful_filters or reads_bridged_frames(firewall, guest_bridges, libvirts)
+    apart = isolations(host, networks, groups)
+    wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges, libvirts)
+    wanted = wanted or any(reads_frames(isolation, host.platform) for isolation in apart)
+    firewall = isolated(host, apart)
     if netfilter is None and wanted and not any(map(_switches_bridges_off, host.sysctl)):
         netfilter = True
-    bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges and not bridge.openvswitch]
+    bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges and _lets_frames_pass(bridge)]
     if netfilter and bridges:
         origin = host.origin if firewall is None else firewall.origin
         firewall = let_guests_talk(host.platform, firewall or Firewall(origin=origin), bridges)
     settings = (*_forwarding(host, networks), *host.sysctl)
-    return replace(host, bridge_netfilter=netfilter, firewall=firewall, sysctl=settings)
+    return replace(host, bridge_netfilter=netfilter, firewall=firewall, sysctl=settings, isolations=apart)
+
+
+def _lets_frames_pass(bridge: Bridge) -> bool:
+    """Whether frames between its ports come to firewalld, and shall pass."""
+    return not bridge.openvswitch and bridge.isolation != "all"
 
 
 def _switches_bridges_off(setting: Sysctl) -> bool:

@@ -22,7 +22,7 @@ _RUN_BY_LIBVIRT = (
 )
 """What only a network has whose bridge libvirt makes."""
 
-_ON_A_BRIDGE = ("bridge", "isolated-ports", "bandwidth")
+_ON_A_BRIDGE = ("bridge", "isolated-ports", "isolation", "bandwidth")
 _POOLS = ("devices", "pf", "pci-addresses")
 
 
@@ -85,6 +85,10 @@ def _on_hosts_bridge(context: Context, place: Place) -> None:
         message = f"libvirt refuses {key!r} here: the bridge is the host's own"
         context.error(NOT_TOGETHER, place.at("bridge").at(key), message, "Write it at the host's bridge.", on_key=True)
     _refuse(context, place, ("segment",), "the host's bridge names its own")
+    if "isolation" in place.data:
+        message = "the network is a bridge of the host, on which others may be too: isolation is that bridge's"
+        hint = f"Write it at the bridge: `isolation: {place.data['isolation']}` in hosts/{place.host}.yaml."
+        context.error(NOT_TOGETHER, place.at("isolation"), message, hint, on_key=True)
 
 
 def _on_devices(context: Context, place: Place, forward: Forward) -> None:
@@ -113,6 +117,17 @@ def _routed(context: Context, place: Place, forward: Forward) -> None:
     if forward is not Forward.ISOLATED and not data.get("addresses"):
         message = f"libvirt refuses a network of forward mode {forward} without an address"
         context.error(NOT_TOGETHER, place.network, message, "Give the host's own address on it: `addresses: [...]`.")
+    _isolating(context, place)
     if "forward-dev" in data and forward in (Forward.OPEN, Forward.ISOLATED):
         message = f"libvirt refuses a forward device on a network whose forward mode is {forward}"
         context.error(NOT_TOGETHER, place.at("forward-dev"), message, "Remove it.", on_key=True)
+
+
+def _isolating(context: Context, place: Place) -> None:
+    if place.data.get("isolation") == "all":
+        message = "libvirt's bridge has no uplink to keep guests from: beside each other they reach the host alone"
+        hint = "Write `isolation: guests`; and `forward: isolated`, if the host isn't to route for them either."
+        context.error(NOT_TOGETHER, place.at("isolation"), message, hint)
+    if "isolation" in place.data and place.data.get("isolated-ports"):
+        message = "`isolation` says who is kept apart, and the host's platform how: isolated ports are one of its ways"
+        context.error(NOT_TOGETHER, place.at("isolated-ports"), message, "Remove `isolated-ports`.", on_key=True)

@@ -16,6 +16,7 @@ from kvmgen.inventory.context import (
     optional_mac,
     vlan_tags,
 )
+from kvmgen.inventory.isolation import by_ports
 from kvmgen.inventory.network_words import Place, has_pool, refuse_combinations
 from kvmgen.inventory.schema import defaults
 from kvmgen.model.host import BUILT_IN_ZONES, Host
@@ -79,7 +80,8 @@ def _on_host(context: Context, name: str, place: Place, host: Host, origin: Orig
         forward_dev=data.get("forward-dev"),
         nat=_nat(context, data.get("nat"), place.at("nat")),
         guest_ipv6=data.get("guest-ipv6", False),
-        isolated=data.get("isolated-ports", False),
+        isolated=data.get("isolated-ports", False) or by_ports(data.get("isolation"), host.platform),
+        isolation=data.get("isolation"),
         domain=data.get("domain"),
         domain_local_only=data.get("domain-local-only", False),
         addresses=context.interfaces(data.get("addresses", ()), place.at("addresses")),

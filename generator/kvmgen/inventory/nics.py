@@ -8,6 +8,7 @@ from typing import Any
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.antispoof import anti_spoofing, known_parameters
 from kvmgen.inventory.context import NOT_TOGETHER, Context, Data, bandwidths, optional_mac, vlan_tags
+from kvmgen.inventory.isolation import tap_in_group
 from kvmgen.inventory.links import addressing
 from kvmgen.inventory.schema import defaults
 from kvmgen.model.filter_trees import FilterTrees
@@ -46,7 +47,7 @@ def lower_interface(
         bridge=data.get("bridge"),
         segment=segment,
         portgroup=data.get("portgroup"),
-        target=data.get("target"),
+        target=_target(context, guest, name, data, origin),
         filterref=_filterref(context, data, origin, _Sender(mac, own, allowed), filters),
         allowed=allowed,
         queues=data.get("queues"),
@@ -55,10 +56,27 @@ def lower_interface(
         openvswitch=any(link.openvswitch for link in hosts[0].bridges if link.name == data.get("bridge")),
         vlan=vlan_tags(context, data.get("vlan"), origin.at("vlan")),
         isolated=data.get("isolated", False),
+        isolation_group=data.get("isolation-group"),
+        policies=tuple(sorted(data.get("policies", ()))),
         boot_order=data.get("boot-order"),
         bandwidth=bandwidths(data.get("bandwidth")),
         pci=_pci(data.get("pci")),
     )
+
+
+def _target(context: Context, guest: str, name: str, data: Data, origin: Origin) -> str | None:
+    """The tap's name: libvirt's choice, but where rules must tell the taps of a group from others."""
+    group = data.get("isolation-group")
+    if group is None:
+        return data.get("target")
+    if "target" in data:
+        message = "in an isolation group the tap's name is derived: rules know the group's members by it"
+        context.error(NOT_TOGETHER, origin.at("target"), message, "Remove `target`.", on_key=True)
+    if data.get("isolated"):
+        message = "an isolated port reaches no other one, those of its own group included"
+        hint = "Remove `isolated`: an isolation group keeps it from all the others."
+        context.error(NOT_TOGETHER, origin.at("isolated"), message, hint, on_key=True)
+    return tap_in_group(group, guest, name)
 
 
 def _allowed(context: Context, data: Data, origin: Origin) -> tuple[Network, ...]:
@@ -149,6 +167,9 @@ def _filterref(
             context.error(NOT_TOGETHER, origin.at("anti-spoofing"), message, hint)
             return None
         return anti_spoofing(word, sender.mac, sender.own.addresses, sender.allowed)
+    if "policies" in data:
+        message = "an interface has one filter: either `filter` or what its `policies` are compiled to"
+        context.error(NOT_TOGETHER, origin.at("policies"), message, "Say it in policies alone, or in the filter alone.")
     if "anti-spoofing" in data:
         message = "an interface has one filter: either `filter` or `anti-spoofing`"
         hint = "Include the anti-spoofing filter in your own: `- filter: kvmgen-anti-spoofing` among its rules."

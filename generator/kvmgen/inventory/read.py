@@ -24,12 +24,19 @@ BAD_NAME = Rule(code="KV006", title="A file's name that can't be an object's", d
 NO_INVENTORY = Rule(code="KV007", title="No inventory", doc=docs.NO_INVENTORY)
 RULES = (STRAY_FILE, BAD_NAME, NO_INVENTORY)
 
-FOLDERS = {"hosts": "host", "networks": "network", "guests": "guest", "filters": "filter"}
+FOLDERS = {"hosts": "host", "networks": "network", "guests": "guest", "filters": "filter", "policies": "policy"}
 SITE_FILE = "site.yaml"
 _FILES_A_PROCESS = 250
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _FILTER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 """libvirt's own schema wants an XML name."""
+_POLICY_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,30}")
+"""It becomes a part of filters' and parameters' names."""
+_ANY_NAME = (_NAME, "letters, digits, dash, dot and underscore, 63 at most, a letter or digit first")
+_NAME_FORMS = {
+    "filter": (_FILTER_NAME, "letters, digits, dash, dot and underscore, 63 at most, a letter first"),
+    "policy": (_POLICY_NAME, "letters, digits and dash, 31 at most, a letter first"),
+}
 
 
 @record
@@ -41,6 +48,7 @@ class Documents:
     networks: dict[str, Document]
     guests: dict[str, Document]
     filters: dict[str, Document]
+    policies: dict[str, Document]
     broken: frozenset[str]
     diagnostics: list[Diagnostic]
     silences: list[Silence]
@@ -75,6 +83,7 @@ def read(root: Path) -> Documents:
         networks=found["network"],
         guests=found["guest"],
         filters=found["filter"],
+        policies=found["policy"],
         broken=frozenset(broken),
         diagnostics=diagnostics,
         silences=silences,
@@ -151,9 +160,8 @@ def _objects(root: Path, folder: str, kind: str, diagnostics: list[Diagnostic]) 
         if suffix != ".yaml" or not _is_file(entry):
             hint = f"Objects stand in {folder}/NAME.yaml: rename, move or remove it."
             diagnostics.append(_stray(STRAY_FILE, file, "nothing reads this", hint))
-        elif not (_FILTER_NAME if kind == "filter" else _NAME).fullmatch(stem):
-            first = "a letter" if kind == "filter" else "a letter or digit"
-            hint = f"Use letters, digits, dash, dot and underscore, 63 at most, {first} first."
+        elif not _NAME_FORMS.get(kind, _ANY_NAME)[0].fullmatch(stem):
+            hint = f"Use {_NAME_FORMS.get(kind, _ANY_NAME)[1]}."
             diagnostics.append(_stray(BAD_NAME, file, f"{stem!r} can't be the name of a {kind}", hint))
         else:
             yield _File(kind, stem, file)

@@ -20,7 +20,7 @@ from kvmgen.inventory import docs
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
 
-KINDS = ("site", "host", "network", "guest", "filter")
+KINDS = ("site", "host", "network", "guest", "filter", "policy")
 
 WRONG_VALUE = Rule(code="KV010", title="A value that isn't allowed", doc=docs.WRONG_VALUE)
 UNKNOWN_KEY = Rule(code="KV011", title="A key that nothing reads", doc=docs.UNKNOWN_KEY)

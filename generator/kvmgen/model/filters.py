@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 from kvmgen.diagnostics import Origin
+from kvmgen.model.platform import Version
 from kvmgen.model.values import Uuid
 from kvmgen.value import value
 
@@ -62,6 +64,16 @@ class Filter:
 
 EBTABLES_PROTOCOLS = frozenset(("mac", "vlan", "stp", "arp", "rarp", "ip", "ipv6"))
 """The protocols that libvirt writes for ebtables; all others are iptables' and ip6tables'."""
+
+ICMPV6_SINCE: Version = (1, 2, 12)
+_ARP_MASK_SINCE: Version = (1, 2, 3)
+READ_SINCE: Mapping[tuple[str, str], Version] = MappingProxyType(
+    {
+        **{("ipv6", attribute): ICMPV6_SINCE for attribute in ("type", "typeend", "code", "codeend")},
+        **{(protocol, f"arp{side}ipmask"): _ARP_MASK_SINCE for protocol in ("arp", "rarp") for side in ("src", "dst")},
+    }
+)
+"""The first libvirt that reads an attribute of a protocol, where an older one of ours skips it."""
 
 
 def iptables_families(filters: Mapping[str, Filter]) -> Mapping[str, frozenset[str]]:

@@ -65,7 +65,8 @@ class GuestInterface:
 
     With ``openvswitch`` the bridge, as its home has it, is one of Open vSwitch. ``name`` is the name inside the guest.
     ``pci`` is a pinned (bus, slot, function); `kvmgen.model.pci` derives the others. ``allowed`` are segments beyond
-    the guest's own addresses that it may use as a source.
+    the guest's own addresses that it may use as a source. In an ``isolation_group`` the ``target`` is derived from it.
+    ``policies`` are sorted; ``filterref`` is what they were compiled to.
     """
 
     name: str
@@ -86,6 +87,8 @@ class GuestInterface:
     openvswitch: bool = False
     vlan: VlanTags | None = None
     isolated: bool = False
+    isolation_group: str | None = None
+    policies: tuple[str, ...] = ()
     boot_order: int | None = None
     bandwidth: Bandwidths | None = None
     pci: tuple[int, int, int] | None = None

@@ -73,9 +73,9 @@ class Vlan(Link):
 class Bridge(Link):
     """A Linux bridge. ``forward_delay`` is in seconds. ``segment`` names its layer-2 segment, unique over the site.
 
-    ``isolation`` is ``guests`` where the guests on it don't reach each other. With ``openvswitch`` it is a bridge of
-    Open vSwitch: the kernel's packet filters and port isolation know nothing of its ports. With ``vlans`` a Linux
-    bridge keeps VLANs apart, and its ports carry these with their tags.
+    ``isolation`` is who is kept apart on it, in `Isolation`'s words. With ``openvswitch`` it is a bridge of Open
+    vSwitch: the kernel's packet filters and port isolation know nothing of its ports. With ``vlans`` a Linux bridge
+    keeps VLANs apart, and its ports carry these with their tags.
     """
 
     ports: tuple[str, ...]
@@ -86,6 +86,28 @@ class Bridge(Link):
     isolation: str | None = None
     openvswitch: bool = False
     vlans: tuple[int, ...] = ()
+
+
+@value
+class Isolation:
+    """Who is kept apart on a bridge of a host: one of its own, or one that libvirt makes for a network.
+
+    With the word ``guests`` none of its guests reaches another, with ``groups`` only those of one group do, with
+    ``all`` they reach the host alone. ``uplinks`` are the bridge's own ports. The taps of a group have names that start
+    with one of ``groups``, and no other interface has.
+
+    libvirt's bridge has no uplinks, and the host routes for it: ``subnets`` are what it must not route back there, each
+    as the host's own address. With ``by_ports`` libvirt isolates the taps themselves.
+    """
+
+    bridge: str
+    word: str
+    origin: Origin
+    uplinks: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    is_libvirts: bool = False
+    subnets: tuple[Interface, ...] = ()
+    by_ports: bool = False
 
 
 @value
@@ -233,6 +255,7 @@ class Node:
 
     ``bridge_netfilter`` is whether bridged frames pass the host's iptables chains (``net.bridge.bridge-nf-call-*``):
     ``None`` where nothing on the machine depends on it. ``bridge_netfilter_at`` is where the inventory says so.
+    ``isolations`` are the bridges on which guests are kept apart.
     """
 
     name: str
@@ -248,6 +271,7 @@ class Node:
     firewall: Firewall | None
     bridge_netfilter: bool | None
     bridge_netfilter_at: Origin | None = None
+    isolations: tuple[Isolation, ...] = ()
 
     @property
     def links(self) -> Iterator[Link]:

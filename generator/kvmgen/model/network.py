@@ -163,6 +163,7 @@ class VirtualNetwork:
     nat: Nat | None = None
     guest_ipv6: bool = False  # IPv6 between guests on a network that has no IPv6 address (libvirt's ipv6='yes')
     isolated: bool = False  # every port isolated: guests don't reach each other on the bridge
+    isolation: str | None = None  # who is kept apart, in `Isolation`'s words
     domain: str | None = None
     domain_local_only: bool = False
     addresses: tuple[Interface, ...] = ()
@@ -185,6 +186,11 @@ class VirtualNetwork:
         if self.openvswitch:
             return Plug.OPENVSWITCH
         return Plug.BRIDGE if self.bridge or self.forward.makes_bridge else Plug.MACVTAP
+
+    @property
+    def isolated_at(self) -> Origin:
+        """Where its ports are isolated: by their own word, or because the host's libvirt can keep guests apart so."""
+        return self.at("isolation" if self.isolation else "isolated-ports")
 
     def at(self, key: str, *keys: str | int) -> Origin:
         """Where something was said: among this host's differences, or for all hosts."""

@@ -153,6 +153,11 @@ class Platform:
         return not self.has_direct_rules
 
     @property
+    def isolates_ports(self) -> bool:
+        """Whether libvirt isolates the ports of a bridge (since 6.1)."""
+        return self.libvirt >= (6, 1)
+
+    @property
     def reads_network_config(self) -> bool:
         """Whether a guest's cloud-init reads network-config version 2: el6's 0.7.5 doesn't, and 17.1 was the first."""
         return self.major >= 7

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
 
+from kvmgen.model.expectation import Expectation
 from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.filters import Filter
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.host import Host, Node
 from kvmgen.model.network import VirtualNetwork
+from kvmgen.model.policy import Policy
 from kvmgen.value import value
 
 
@@ -17,8 +19,8 @@ from kvmgen.value import value
 class Site:
     """Everything that was said, resolved. The mappings are sorted by name.
 
-    ``networks`` is by host, then by the inventory's name. ``filters`` are the inventory's and kvmgen's own, not
-    libvirt's built-in ones.
+    ``networks`` is by host, then by the inventory's name. ``filters`` are the inventory's, those that its
+    policies were compiled to, and kvmgen's own, not libvirt's built-in ones.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Site:
     guests: Mapping[str, Guest]
     filters: Mapping[str, Filter]
     filter_trees: FilterTrees = field(default_factory=lambda: FilterTrees({}), compare=False)
+    policies: Mapping[str, Policy] = field(default_factory=dict)
+    expects: tuple[Expectation, ...] = ()
 
     def nodes(self) -> Iterator[Node]:
         """The machines with links, kernel settings and packet filters: hosts, and the insides of guests."""

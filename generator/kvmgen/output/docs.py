@@ -98,3 +98,22 @@ Good::
 
 Source: the short name and the full one are two things (https://man7.org/linux/man-pages/man7/hostname.7.html).
 """
+
+STALE = """\
+The output is what hosts get and what reviewers read: where the inventory says something else, both are misled.
+
+An inventory was changed without a build, a file of the output was edited by hand, two branches were merged, or kvmgen
+itself is another version. `kvmgen build` writes all of it anew; which of the two was meant is seen in what it changes.
+
+Bad::
+
+    # output
+    git add inventory && git commit
+
+Good::
+
+    # output
+    kvmgen build && git add inventory output && git commit
+
+Source: what is merged is what is applied (https://opengitops.dev/).
+"""

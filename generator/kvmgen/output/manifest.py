@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
@@ -61,7 +63,12 @@ def _image(image: Image) -> dict[str, Any]:
 
 
 def owned_paths(text: str) -> frozenset[str] | None:
-    """The paths that a manifest says are kvmgen's; ``None`` where the text isn't a manifest of kvmgen."""
+    """The paths that a manifest says are kvmgen's; ``None`` where the text isn't a manifest of kvmgen.
+
+    One that git left with conflict markers says what either side's said: all of that is kvmgen's.
+    """
+    if _IN_CONFLICT.search(text):
+        return _paths_of_both_sides(text)
     try:
         content = json.loads(text)
         if content["generator"] != "kvmgen":
@@ -69,3 +76,30 @@ def owned_paths(text: str) -> frozenset[str] | None:
         return frozenset(str(entry["path"]) for entry in content["files"])
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+_IN_CONFLICT = re.compile(r"^<<<<<<< .*^=======$.*^>>>>>>> ", re.MULTILINE | re.DOTALL)
+
+
+def _paths_of_both_sides(text: str) -> frozenset[str] | None:
+    """The paths in what a merge left: each file has a line of its own, so that a conflict never divides one."""
+    if '\n "generator": "kvmgen",\n' not in text:
+        return None
+    return frozenset(filter(None, map(_path_in, text.splitlines())))
+
+
+def _path_in(line: str) -> str | None:
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads(line.strip().removesuffix(","))["path"])
+    return None
+
+
+def with_files_of(ours: str, theirs: str) -> str:
+    """Our manifest, which then also owns what theirs does: a build keeps of both what the inventory says."""
+    more = sorted((owned_paths(theirs) or frozenset()) - (owned_paths(ours) or frozenset()))
+    try:
+        document = json.loads(ours)
+        document["files"] += [{"path": path} for path in more]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ours
+    return json.dumps(document, indent=1) + "\n" if more else ours

@@ -18,7 +18,8 @@ from kvmgen.output.manifest import owned_paths
 NOT_OWNED = Rule(code="KV030", title="A file in the output that isn't kvmgen's", doc=docs.NOT_OWNED)
 SYMLINK = Rule(code="KV031", title="A symbolic link in the output", doc=docs.SYMLINK)
 NOT_WRITTEN = Rule(code="KV032", title="An output that can't be read or written", doc=docs.NOT_WRITTEN)
-RULES = (NOT_OWNED, SYMLINK, NOT_WRITTEN)
+STALE = Rule(code="KV035", title="An output that isn't what the inventory says", doc=docs.STALE)
+RULES = (NOT_OWNED, SYMLINK, NOT_WRITTEN, STALE)
 
 _MARKS = (b"Made by kvmgen from", b'"generator": "kvmgen"')
 """What every generated file holds near its start: how one is known whose manifest is lost."""
@@ -76,6 +77,15 @@ def plan_gone_hosts(root: Path, hosts: Iterable[str]) -> Plan:
         if name not in known and _owned(f"{root}/{name}"):
             plan.add(plan_host(root, name, {}))
     return plan
+
+
+def stale(root: Path, plan: Plan, command: str) -> Diagnostic:
+    """Say that the output isn't up to date, and which command mends that."""
+    first = min(plan.write + plan.remove)
+    amounts = ((len(plan.write), "to write"), (len(plan.remove), "to remove"))
+    told = " and ".join(f"{amount} {what}" for amount, what in amounts if amount)
+    message = f"{root} isn't what the inventory says: files {told}, {first} first"
+    return Diagnostic(rule=STALE, message=message, hint=f"Run `{command}` and commit what it changes.")
 
 
 def folders(root: Path) -> Iterator[str]:

@@ -41,7 +41,8 @@ class Packet:
 
     ``ethertype`` is that inside of the VLAN tag, if there is one. ``icmp`` is (type, code). A later ``fragment`` has no
     ports and no type for a filter that sees it before it is put together. ``reply`` is whether it goes against the
-    direction of its connection's first packet.
+    direction of its connection's first packet. ``translated`` is what NAT did to its connection: ``SNAT``, ``DNAT``.
+    ``tos`` is IPv4's type of service or IPv6's traffic class.
     """
 
     source_mac: str
@@ -59,6 +60,8 @@ class Packet:
     vlan: int | None = None
     state: State = State.NEW
     reply: bool = False
+    tos: int = 0
+    translated: frozenset[str] = frozenset()
 
     @property
     def version(self) -> int | None:

@@ -6,8 +6,10 @@ Source: https://libvirt.org/formatnwfilter.html
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from kvmgen.artifact import Artifact, Defines, Kind
+from kvmgen.diagnostics import Origin
 from kvmgen.model.filters import Filter, FilterInclude, FilterRule, Match
 from kvmgen.model.site import HostView
 from kvmgen.render._nwfilter_values import as_written_back
@@ -34,11 +36,19 @@ def render(view: HostView) -> Iterator[Artifact]:
             path=f"libvirt/nwfilters/{filter_.name}.xml",
             text=filter_xml(filter_),
             kind=Kind.NWFILTER,
+            lines=partial(_lines, filter_),
             sources=(filter_.origin, *(entry.origin for entry in filter_.entries)),
             defines=Defines(
                 name=filter_.name, uuid=filter_.uuid, needs=filter_.includes, validate=_is_in_schema(filter_)
             ),
         )
+
+
+def _lines(filter_: Filter) -> dict[int, Origin]:
+    """Where each entry of the filter starts in the file."""
+    opening = ("  <rule", "  <filterref")
+    numbers = (number for number, line in enumerate(filter_xml(filter_).splitlines(), 1) if line.startswith(opening))
+    return dict(zip(numbers, (entry.origin for entry in filter_.entries), strict=True))
 
 
 def _is_in_schema(filter_: Filter) -> bool:

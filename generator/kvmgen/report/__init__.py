@@ -7,13 +7,19 @@ from types import MappingProxyType
 
 from kvmgen.diagnostics import Diagnostic
 from kvmgen.inventory.sources import Sources
-from kvmgen.report import github, json, sarif, text
+from kvmgen.report import github, gitlab, json, junit, sarif, text
 from kvmgen.report.located import Located, located
 
 Format = Callable[[Sequence[Located]], str]
 
 MACHINE_FORMATS: Mapping[str, Format] = MappingProxyType(
-    {"json": json.report, "github": github.report, "sarif": sarif.report}
+    {
+        "json": json.report,
+        "github": github.report,
+        "sarif": sarif.report,
+        "gitlab": gitlab.report,
+        "junit": junit.report,
+    }
 )
 """What programs read; each is a whole document, also where there is nothing to tell."""
 

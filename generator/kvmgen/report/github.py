@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kvmgen.report.located import Located
+from kvmgen.report.printed import plain, plain_lines
+from kvmgen.report.repository import from_top
 
 
 def report(found: Sequence[Located]) -> str:
@@ -18,11 +20,15 @@ def report(found: Sequence[Located]) -> str:
 def _command(one: Located) -> str:
     properties = {"title": f"{one.rule.code} {one.rule.title}"}
     if one.place is not None:
-        properties = {"file": one.place.file, "line": str(one.place.line), "col": str(one.place.column)} | properties
+        properties = {
+            "file": from_top(one.place.file),
+            "line": str(one.place.line),
+            "col": str(one.place.column),
+        } | properties
     told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
-    others = (f"{place.file}:{place.line}:{place.column}: {what}" for place, what in one.related)
+    others = (f"{from_top(place.file)}:{place.line}:{place.column}: {what}" for place, what in one.related)
     text = "\n".join((one.message, *others, one.hint))
-    return f"::{one.rule.severity} {told}::{_escaped(text)}"
+    return f"::{one.rule.severity} {told}::{_escaped(plain_lines(text))}"
 
 
 def _escaped(text: str) -> str:
@@ -30,4 +36,4 @@ def _escaped(text: str) -> str:
 
 
 def _property(text: str) -> str:
-    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
+    return _escaped(plain(text)).replace(":", "%3A").replace(",", "%2C")

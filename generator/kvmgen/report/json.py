@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from kvmgen.diagnostics import Severity
 from kvmgen.report.located import Located, Place
+from kvmgen.report.printed import as_json
 
 
 def report(found: Sequence[Located]) -> str:
@@ -18,7 +18,7 @@ def report(found: Sequence[Located]) -> str:
         "errors": severities.count(Severity.ERROR),
         "warnings": severities.count(Severity.WARNING),
     }
-    return json.dumps(document, indent=2)
+    return as_json(document)
 
 
 def _diagnostic(one: Located) -> dict[str, Any]:

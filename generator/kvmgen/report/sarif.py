@@ -5,16 +5,16 @@ Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from kvmgen import __version__
 from kvmgen.report.located import Located, Place
+from kvmgen.report.printed import as_json
+from kvmgen.report.repository import fingerprints, from_top
 from kvmgen.rules import Documented, as_section, rules
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -27,9 +27,11 @@ def report(found: Sequence[Located]) -> str:
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "results": [_result(one, codes.index(one.rule.code)) for one in found],
+        "results": [
+            _result(one, codes.index(one.rule.code), mark) for one, mark in zip(found, fingerprints(found), strict=True)
+        ],
     }
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+    return as_json({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def _rule(documented: Documented) -> dict[str, Any]:
@@ -44,13 +46,13 @@ def _rule(documented: Documented) -> dict[str, Any]:
     }
 
 
-def _result(one: Located, index: int) -> dict[str, Any]:
+def _result(one: Located, index: int, fingerprint: str) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": one.rule.code,
         "ruleIndex": index,
         "level": str(one.rule.severity),
         "message": {"text": f"{one.message}\n{one.hint}"},
-        "partialFingerprints": {"kvmgen/v1": _fingerprint(one)},
+        "partialFingerprints": {"kvmgen/v1": fingerprint},
     }
     if one.place is not None:
         result["locations"] = [{"physicalLocation": _physical(one.place)}]
@@ -62,12 +64,6 @@ def _result(one: Located, index: int) -> dict[str, Any]:
     return result
 
 
-def _fingerprint(one: Located) -> str:
-    """The same for the same finding in a file whose lines moved."""
-    file = one.place.file if one.place else ""
-    return sha256("\0".join((one.rule.code, file, one.pointer, one.message)).encode()).hexdigest()[:32]
-
-
 def _physical(place: Place) -> dict[str, Any]:
     return {
         "artifactLocation": {"uri": _uri(place.file)},
@@ -76,6 +72,6 @@ def _physical(place: Place) -> dict[str, Any]:
 
 
 def _uri(file: str) -> str:
-    """Relative to the current folder, the top of the repository, where the file is below it."""
-    way = os.path.relpath(file)
-    return Path(file).resolve().as_uri() if way.startswith("..") else quote(way)
+    """Relative to the repository's top, where the file is below it."""
+    way = from_top(file)
+    return Path(way).as_uri() if os.path.isabs(way) else quote(os.fsencode(way))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kvmgen.diagnostics import Severity
 from kvmgen.report.located import Located, Place
+from kvmgen.report.printed import plain
 
 _COLOURS = {Severity.ERROR: "31", Severity.WARNING: "33"}
 
@@ -28,11 +29,6 @@ def _lines(one: Located, colour: bool) -> Iterator[str]:
 
 def _where(place: Place | None) -> str:
     return f"{plain(place.file)}:{place.line}:{place.column}: " if place else ""
-
-
-def plain(message: str) -> str:
-    """The text without anything that a terminal would obey."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in message)
 
 
 def _summary(found: Sequence[Located]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from kvmgen import __version__
 from kvmgen.inventory.read import FOLDERS, SITE_FILE
 from kvmgen.inventory.schema import schema_folder
 
@@ -16,9 +17,12 @@ _FILES = Path(__file__).parent / "files"
 STARTER: Mapping[str, str] = MappingProxyType(
     {
         ".gitattributes": "gitattributes",
+        ".github/workflows/kvmgen.yaml": "github-workflow.yaml",
+        ".gitlab-ci.yml": "gitlab-ci.yaml",
         ".pre-commit-config.yaml": "pre-commit-config.yaml",
         ".vscode/settings.json": "vscode-settings.json",
         "README.md": "README.md",
+        "requirements.txt": "requirements.txt",
         "inventory/site.yaml": "site.yaml",
         "inventory/hosts/kvm01.yaml": "host.yaml",
         "inventory/networks/default.yaml": "network.yaml",
@@ -32,7 +36,8 @@ STARTER: Mapping[str, str] = MappingProxyType(
 def files(folder: Path, name: str) -> dict[str, str]:
     """The texts of a new site called ``name``, by path; a README that is there already stays."""
     texts = {
-        path: (_FILES / file).read_text(encoding="utf-8").replace("@NAME@", name) for path, file in STARTER.items()
+        path: (_FILES / file).read_text(encoding="utf-8").replace("@NAME@", name).replace("@VERSION@", __version__)
+        for path, file in STARTER.items()
     }
     if (folder / "README.md").exists():
         del texts["README.md"]

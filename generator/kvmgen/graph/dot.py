@@ -1,0 +1,73 @@
+"""The picture in Graphviz's DOT language.
+
+Source: https://graphviz.org/doc/info/lang.html; the escapes of a label: https://graphviz.org/docs/attr-types/escString/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+from kvmgen.graph.picture import Edge, Graph, Kind, Node, State, clean, heading, label, lines
+
+_SHAPES: Mapping[Kind, str] = MappingProxyType(
+    {
+        Kind.GUEST: "box",
+        Kind.GATEWAY: "hexagon",
+        Kind.NETWORK: "ellipse",
+        Kind.OUTSIDE: "doubleoctagon",
+        Kind.NIC: "parallelogram",
+        Kind.BOND: "hexagon",
+        Kind.VLAN: "cds",
+        Kind.BRIDGE: "ellipse",
+    }
+)
+_STYLES: Mapping[State, str] = MappingProxyType(
+    {
+        State.ADDED: 'color="#2da44e", penwidth=3',
+        State.REMOVED: 'color="#cf222e", penwidth=3, style=dashed',
+        State.CHANGED: 'color="#bf8700", penwidth=3',
+    }
+)
+
+
+def draw(graph: Graph) -> str:
+    """The graph's text."""
+    return "".join(f"{line}\n" for line in _lines(graph))
+
+
+def _lines(graph: Graph) -> Iterator[str]:
+    yield f"{'digraph' if graph.directed else 'graph'} {quoted([clean(graph.title)])} {{"
+    yield f"  rankdir=LR; tooltip={quoted([clean(graph.description, 200)])};"
+    yield '  node [fontname="monospace"]; edge [fontname="monospace", fontsize=10];'
+    for number, group in enumerate(graph.groups, 1):
+        yield f"  subgraph cluster_{number} {{"
+        style = f"{_STYLES[group.state]}; " if group.state else ""
+        yield f"    label={quoted([heading(group)])}; {style.replace(', ', '; ')}"
+        yield from (f"    {_node(node)}" for node in graph.within(group.id))
+        yield "  }"
+    yield from (f"  {_node(node)}" for node in graph.within(None))
+    yield from (f"  {_edge(edge, '->' if graph.directed else '--')}" for edge in graph.edges)
+    yield "}"
+
+
+def _node(node: Node) -> str:
+    several = ", peripheries=2" if node.count > 1 else ""
+    return (
+        f"{quoted([node.id])} [label={quoted(lines(node))}, shape={_SHAPES[node.kind]}{several}{_style(node.state)}];"
+    )
+
+
+def _edge(edge: Edge, arrow: str) -> str:
+    text = f"label={quoted(label(edge))}{_style(edge.state)}"
+    return f"{quoted([edge.source])} {arrow} {quoted([edge.target])} [{text}];"
+
+
+def _style(state: State) -> str:
+    return f", {_STYLES[state]}" if state else ""
+
+
+def quoted(texts: Iterable[str]) -> str:
+    r"""Lines as one quoted string: a backslash would start an escape such as ``\N``, an ampersand an entity."""
+    inside = "\\n".join(text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for text in texts)
+    return f'"{inside}"'

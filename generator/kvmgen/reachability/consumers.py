@@ -1,0 +1,54 @@
+"""What a packet meets on its way, made once and only where a packet meets it: nwfilters on taps, packet filters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kvmgen.model.values import Address
+from kvmgen.reachability.firewall import PacketFilter, RouteBack
+from kvmgen.reachability.nwfilter import Filters, TapFilter
+from kvmgen.reachability.place import Places
+from kvmgen.reachability.topology import Machine, Tap
+
+
+@dataclass(slots=True)
+class Consumers:
+    """The filters and packet filters of a site."""
+
+    places: Places
+    _filters: dict[str, Filters] = field(default_factory=dict)
+    _bound: dict[str, TapFilter] = field(default_factory=dict)
+    _packet_filters: dict[tuple[str, str | None], PacketFilter] = field(default_factory=dict)
+
+    def on_tap(self, tap: Tap | None) -> TapFilter | None:
+        """The filter on a tap, with the address that libvirt has learned where one is leased."""
+        if tap is None or tap.filter is None:
+            return None
+        if tap.mac not in self._bound:
+            party = self.places.site.party_by_mac.get(tap.mac)
+            leased = (str(own.ip) for own in party.learned if own.version == 4) if party else iter(())
+            if tap.host not in self._filters:
+                self._filters[tap.host] = Filters(self.places.site.hosts[tap.host].folder)
+            filters = self._filters[tap.host]
+            parameters = dict(tap.parameters)
+            self._bound[tap.mac] = filters.bind(tap.filter, parameters, tap.mac, tap.name, next(leased, None))
+        return self._bound[tap.mac]
+
+    def inside(self, machine: Machine) -> PacketFilter:
+        """A machine's packet filter."""
+        key = machine.folder.name, machine.inside
+        if key not in self._packet_filters:
+            route_back = self._route_back(machine)
+            self._packet_filters[key] = PacketFilter(machine.folder, machine.inside, route_back)
+        return self._packet_filters[key]
+
+    def _route_back(self, machine: Machine) -> RouteBack:
+        own = self.places.of.get(f"{'guest' if machine.inside else 'host'}:{machine.name}", ())
+
+        def leads(address: Address, interface: str) -> bool | None:
+            if address.is_link_local:
+                return None
+            found = self.places.next_hop(own, address)
+            return found is not None and found[0].interface == interface
+
+        return leads

@@ -1,0 +1,386 @@
+"""The way of one packet: filter, bridge, packet filter, router, and on, until it arrives or a line stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from kvmgen.model.values import Address
+from kvmgen.reachability.consumers import Consumers
+from kvmgen.reachability.nwfilter import TapFilter
+from kvmgen.reachability.packet import ARP, ICMPV6, ArpMessage, Packet, State
+from kvmgen.reachability.place import Attachment, Places
+from kvmgen.reachability.step import Cause, Step, Verdict
+from kvmgen.reachability.topology import Machine
+from kvmgen.reachability.way import Way
+from kvmgen.value import value
+
+MOST_MACHINES = 16
+"""A packet that crosses more machines goes in circles."""
+
+BROADCAST = "ff:ff:ff:ff:ff:ff"
+_REQUEST, _REPLY = 1, 2
+_SOLICITATION, _ADVERTISEMENT = 135, 136
+
+
+@value
+class Hop:
+    """One step, and the host in whose folder its cause's file lies; empty where it is nobody's."""
+
+    host: str
+    step: Step
+
+
+@value
+class Translation:
+    """What a machine made of a sender's address, to be undone with the answer."""
+
+    machine: str
+    shown: Address
+    meant: Address
+
+
+@dataclass(slots=True)
+class Walk:
+    """A packet under way. ``hops`` are what it met; `arrived` is what came out at the other end."""
+
+    consumers: Consumers
+    translations: list[Translation] = field(default_factory=list)
+    hops: list[Hop] = field(default_factory=list)
+    arrived: Packet | None = None
+    _port_in: str | None = None
+    _source_filter: TapFilter | None = None
+
+    @property
+    def places(self) -> Places:
+        """The site's attachments."""
+        return self.consumers.places
+
+    # -- telling -------------------------------------------------------------------------------------------------------
+
+    def _tell(self, host: str, *steps: Step) -> bool:
+        """Note steps; whether the packet goes on."""
+        self.hops += [Hop(host=host, step=step) for step in steps]
+        return not steps or steps[-1].verdict in (Verdict.ACCEPT, Verdict.PASS)
+
+    def _stop(self, host: str, where: str, text: str, *, file: str = "", line: int = 0) -> bool:
+        cause = Cause(file=file, text=text, line=line)
+        return self._tell(host, Step(where=where, verdict=Verdict.DROP, cause=cause))
+
+    def _unknown(self, host: str, where: str, why: str) -> bool:
+        return self._tell(host, Step(where=where, verdict=Verdict.UNKNOWN, why=why))
+
+    # -- the way -------------------------------------------------------------------------------------------------------
+
+    def go(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
+        """Send a packet from one end to the other; whether it arrives."""
+        machine = self.places.machine(source)
+        here: Attachment = source
+        routed: Attachment | None = None
+        for _ in range(MOST_MACHINES):
+            towards = self._towards(here, target, packet)
+            if towards is None:
+                return self._no_way(here, packet)
+            leaving, neighbour, asked = towards
+            sent = self._leave(machine, packet, self._way(leaving, routed), routed)
+            if sent is None:
+                return False
+            packet = replace(sent, source_mac=(not routed and sent.source_mac) or leaving.mac, target_mac=neighbour.mac)
+            if not self._resolved(leaving, neighbour, asked, packet) or not self._carry(leaving, neighbour, packet):
+                return False
+            here, routed, machine = neighbour, neighbour, self.places.machine(neighbour)
+            packet = self._undone(machine, packet)
+            ends = self._ends(here, machine, target, packet)
+            if ends is not None:
+                return ends
+        return self._unknown(here.host, "routing", "the packet goes in circles")
+
+    def across(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
+        """Send one frame that no machine routes (ARP); whether it arrives."""
+        if source.is_outside or target.is_outside:
+            known = target if source.is_outside else source
+            outside = self.places.outside_of(known.segment, known.host)
+            if outside is None:
+                return self._stop(known.host, f"bridge {known.bridge}", f"{known.bridge} has no uplink")
+            source, target = (outside, target) if source.is_outside else (source, outside)
+        elif source.segment != target.segment:
+            return self._stop(source.host, "bridge", f"{target.named()} is on another segment", file="kernel")
+        if not self._carry(source, target, packet):
+            return False
+        self.arrived = packet
+        return True
+
+    def _towards(
+        self, here: Attachment, target: Attachment, packet: Packet
+    ) -> tuple[Attachment, Attachment, Address] | None:
+        """The interface that a packet leaves by, who takes it next, and the address that is asked for."""
+        assert packet.target is not None
+        if here.is_outside:
+            entry = self.places.way_in(target)
+            outside = None if entry is None else self.places.outside_of(entry.segment, entry.host)
+            return None if entry is None or outside is None else (outside, entry, _address_for(entry, packet))
+        own = self.places.of[f"{here.kind}:{here.owner}"]
+        found = self.places.next_hop([here, *(one for one in own if one != here)], packet.target)
+        if found is None:
+            return None
+        leaving, asked = found
+        if target.segment == leaving.segment and target.has(asked) and target != leaving:
+            return leaving, target, asked
+        neighbour = self.places.neighbour(leaving, asked)
+        return None if neighbour is None else (leaving, neighbour, asked)
+
+    def _no_way(self, here: Attachment, packet: Packet) -> bool:
+        if here.is_outside:
+            return self._stop("", "outside", f"no uplink leads towards {packet.target}")
+        return self._stop(
+            here.host, f"routing, {here.named()}", f"{here.owner} has no way to {packet.target}", file="kernel"
+        )
+
+    def _way(self, leaving: Attachment, routed: Attachment | None) -> Way:
+        if routed is None:
+            return Way(outgoing=leaving.interface)
+        return Way(incoming=routed.interface, outgoing=leaving.interface, port_in=self._port_in)
+
+    def _leave(self, machine: Machine | None, packet: Packet, way: Way, routed: Attachment | None) -> Packet | None:
+        """What a machine's packet filter says of a packet that it sends or passes on; the packet as it leaves."""
+        if machine is None:
+            return packet
+        filter_ = self.consumers.inside(machine)
+        host = machine.folder.name
+        if routed is None:
+            passed = self._tell(host, *filter_.output(packet, way))
+        else:
+            source = self._source_filter if machine.inside is None else None
+            passed = self._tell(host, *filter_.forward(packet, way, source, None))
+        if not passed:
+            return None
+        translated = filter_.translate(packet, way)
+        if translated.source != packet.source and translated.source is None:
+            self._unknown(host, "address translation", "the address that the sender is shown under isn't known")
+            return None
+        return self._noted(machine, packet, self._masqueraded(machine, packet, translated, way))
+
+    def _masqueraded(self, machine: Machine, packet: Packet, translated: Packet, way: Way) -> Packet:
+        """The address of the interface that a masqueraded packet leaves by, where the rule leaves it to the kernel."""
+        if translated.source is None or translated.source == packet.source or not translated.source.is_unspecified:
+            return translated
+        own = self.places.of[f"{'guest' if machine.inside else 'host'}:{machine.name}"]
+        version = translated.source.version
+        shown = (
+            address.ip
+            for one in own
+            if one.interface == way.outgoing
+            for address in one.addresses
+            if address.version == version and not address.ip.is_link_local
+        )
+        return replace(translated, source=next(shown, translated.source))
+
+    def _noted(self, machine: Machine, packet: Packet, translated: Packet) -> Packet:
+        if translated.source != packet.source:
+            assert translated.source is not None
+            assert packet.source is not None
+            note = Translation(machine=machine.name, shown=translated.source, meant=packet.source)
+            self.translations.append(note)
+            step = Step(
+                where=f"address translation, {machine.name}",
+                verdict=Verdict.PASS,
+                why=f"{packet.source} is shown as {translated.source}",
+            )
+            self._tell(machine.folder.name, step)
+        return translated
+
+    def _undone(self, machine: Machine | None, packet: Packet) -> Packet:
+        """An answer's target as it was before a machine translated the question's sender."""
+        for note in reversed(self.translations):
+            if packet.reply and machine is not None and note.machine == machine.name and packet.target == note.shown:
+                return replace(packet, target=note.meant)
+        return packet
+
+    def _ends(self, here: Attachment, machine: Machine | None, target: Attachment, packet: Packet) -> bool | None:
+        """Whether the packet has arrived, or has come to where it goes no further; ``None`` where it is passed on."""
+        assert packet.target is not None
+        if here.is_outside:
+            if target.is_outside:
+                self.arrived = packet
+                return True
+            self._tell(
+                "", Step(where="outside", verdict=Verdict.PASS, why="the routers outside are taken to pass it on")
+            )
+            return None
+        own = self.places.of[f"{here.kind}:{here.owner}"]
+        if any(one.has(packet.target) for one in own) or _is_group(packet.target):
+            return self._delivered(here, machine, packet)
+        if machine is None:
+            why = f"whether {here.owner} routes isn't known: its inside isn't compiled (`platform`)"
+            return self._unknown(here.host, f"routing, {here.owner}", why)
+        if not machine.forwards(packet.target.version):
+            key = "net.ipv4.ip_forward" if packet.target.version == 4 else "net.ipv6.conf.all.forwarding"
+            return self._stop(machine.folder.name, f"routing, {machine.name}", f"{key} = 0", file="kernel")
+        return None
+
+    def _delivered(self, here: Attachment, machine: Machine | None, packet: Packet) -> bool:
+        if machine is not None:
+            source = self._source_filter if machine.inside is None else None
+            way = Way(incoming=here.interface, port_in=self._port_in)
+            if not self._tell(machine.folder.name, *self.consumers.inside(machine).input(packet, way, source)):
+                return False
+        self.arrived = packet
+        return True
+
+    # -- one segment ---------------------------------------------------------------------------------------------------
+
+    def _resolved(self, leaving: Attachment, neighbour: Attachment, asked: Address, packet: Packet) -> bool:
+        """Whether the neighbour's MAC can be found: ARP and neighbour discovery meet the same filters."""
+        if _is_group(asked) or packet.source_mac != leaving.mac:
+            return True
+        sender = _sender(leaving, asked, packet)
+        kind = "ARP" if asked.version == 4 else "neighbour discovery"
+        for one, other, question in _exchange(leaving, neighbour, sender, asked):
+            trial = Walk(self.consumers)
+            if not trial._carry(one, other, question):
+                host, step = trial.hops[-1].host, trial.hops[-1].step
+                return self._tell(host, replace(step, where=f"{kind}: {step.where}"))
+        found = Step(
+            where=f"{kind}, {leaving.named()}", verdict=Verdict.PASS, why=f"finds {neighbour.named()} at {asked}"
+        )
+        return self._tell(leaving.host, found)
+
+    def _carry(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
+        """One frame over one segment: the sender's filter, the bridges, the receiver's filter."""
+        self._source_filter = self.consumers.on_tap(source.tap)
+        self._port_in = None if source.tap is None else source.tap.name
+        return self._from_tap(source, packet) and self._bridged(source, target, packet) and self._to_tap(target, packet)
+
+    def _from_tap(self, source: Attachment, packet: Packet) -> bool:
+        tap = source.tap
+        if tap is None:
+            return True
+        if not tap.up:
+            return self._stop(tap.host, f"link, {source.named()}", "link state='down'", file=tap.file, line=tap.line)
+        filter_ = self.consumers.on_tap(tap)
+        return filter_ is None or self._tell(tap.host, filter_.from_guest(packet))
+
+    def _to_tap(self, target: Attachment, packet: Packet) -> bool:
+        tap = target.tap
+        if tap is None:
+            return True
+        filter_ = self.consumers.on_tap(tap)
+        if filter_ is not None and not self._tell(tap.host, filter_.to_guest(packet)):
+            return False
+        return tap.up or self._stop(
+            tap.host, f"link, {target.named()}", "link state='down'", file=tap.file, line=tap.line
+        )
+
+    def _bridged(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
+        """From port to port: on one bridge, or out by the uplink of one host and in by that of another."""
+        if source.host == target.host and not (source.is_outside or target.is_outside):
+            return self._across(source.host, source.bridge, source, target, packet)
+        first = source.is_outside or self._across(source.host, source.bridge, source, None, packet)
+        return first and (target.is_outside or self._across(target.host, target.bridge, None, target, packet))
+
+    def _across(
+        self, host: str, bridge: str, source: Attachment | None, target: Attachment | None, packet: Packet
+    ) -> bool:
+        """One bridge, from port to port; ``None`` is the uplink. What the host sends or gets crosses no bridge."""
+        machine = self.places.site.hosts[host]
+        uplink = next(iter(machine.uplinks(bridge)), None) if bridge else None
+        port_in = _port(source) if source else uplink.name if uplink else None
+        port_out = _port(target) if target else uplink.name if uplink else None
+        if source is None:
+            self._port_in = port_in
+        if (source and source.kind == "host") or (target and target.kind == "host"):
+            return True
+        if not machine.is_bridge(bridge):
+            return self._unknown(host, f"bridge {bridge}", f"no file of {host} says what {bridge} is")
+        if port_in is None or port_out is None:
+            return self._stop(host, f"bridge {bridge}", f"{bridge} has no uplink", file=_file_of(machine, bridge))
+        if any(one and one.tap and one.tap.trunk for one in (source, target)):
+            return self._unknown(host, f"bridge {bridge}", "a guest that tags its frames itself isn't followed")
+        if source and target and source.tap and target.tap and source.tap.isolated and target.tap.isolated:
+            text = "both ports are isolated"
+            return self._stop(host, f"bridge {bridge}", text, file=target.tap.file, line=target.tap.line)
+        way = Way(incoming=bridge, outgoing=bridge, bridged=True, port_in=port_in, port_out=port_out)
+        return self._filtered(machine, packet, way, source, target)
+
+    def _filtered(
+        self, machine: Machine, packet: Packet, way: Way, source: Attachment | None, target: Attachment | None
+    ) -> bool:
+        filter_, host = self.consumers.inside(machine), machine.name
+        if not self._tell(host, *filter_.bridge(packet, way)):
+            return False
+        if packet.version is None:
+            return True
+        taps = (self.consumers.on_tap(one.tap if one else None) for one in (source, target))
+        return self._tell(host, *filter_.forward(packet, way, *taps))
+
+
+def _exchange(
+    one: Attachment, other: Attachment, sender: Address, asked: Address
+) -> Sequence[tuple[Attachment, Attachment, Packet]]:
+    """The question for an address and its answer."""
+    if asked.version == 4:
+        request = ArpMessage(
+            opcode=_REQUEST, sender_mac=one.mac, sender=sender, target_mac="00:00:00:00:00:00", target=asked
+        )
+        reply = ArpMessage(opcode=_REPLY, sender_mac=other.mac, sender=asked, target_mac=one.mac, target=sender)
+        return (
+            (one, other, Packet(source_mac=one.mac, target_mac=BROADCAST, ethertype=ARP, arp=request)),
+            (other, one, Packet(source_mac=other.mac, target_mac=one.mac, ethertype=ARP, arp=reply)),
+        )
+    group = _solicited_node(asked)
+    return (
+        (one, other, _discovery(one, _group_mac(group), sender, group, _SOLICITATION)),
+        (other, one, _discovery(other, one.mac, asked, sender, _ADVERTISEMENT)),
+    )
+
+
+def _discovery(one: Attachment, mac: str, source: Address, target: Address, kind: int) -> Packet:
+    return Packet(
+        source_mac=one.mac,
+        target_mac=mac,
+        ethertype=0x86DD,
+        source=source,
+        target=target,
+        protocol=ICMPV6,
+        icmp=(kind, 0),
+        state=State.UNTRACKED,
+    )
+
+
+def _solicited_node(address: Address) -> Address:
+    return type(address)(int(type(address)("ff02::1:ff00:0")) | (int(address) & 0xFFFFFF))
+
+
+def _group_mac(group: Address) -> str:
+    return "33:33:" + group.packed[-4:].hex(":")
+
+
+def _sender(leaving: Attachment, asked: Address, packet: Packet) -> Address:
+    """The address that a machine asks from: the packet's own, where it is the machine's."""
+    if packet.source is not None and (leaving.is_outside or leaving.has(packet.source)):
+        return packet.source
+    own = [address for address in leaving.addresses if address.version == asked.version]
+    fitting = [address.ip for address in own if asked in address.network] or [address.ip for address in own]
+    return next(iter(fitting), packet.source or asked)
+
+
+def _address_for(entry: Attachment, packet: Packet) -> Address:
+    """What the routers outside ask for: the target itself on its segment, else the machine that routes to it."""
+    assert packet.target is not None
+    if entry.has(packet.target):
+        return packet.target
+    own = [address.ip for address in entry.addresses if address.version == packet.target.version]
+    return next((address for address in own if not address.is_link_local), next(iter(own), packet.target))
+
+
+def _is_group(address: Address) -> bool:
+    return address.is_multicast or str(address) == "255.255.255.255"
+
+
+def _port(one: Attachment) -> str | None:
+    return one.tap.name if one.tap is not None else None
+
+
+def _file_of(machine: Machine, bridge: str) -> str:
+    link = machine.links.get(bridge)
+    return link.file if link else next((n.file for n in machine.networks.values() if n.bridge == bridge), "")

@@ -1,0 +1,185 @@
+"""The prediction against the kernel, for all that one host carries; it is counted, and a disagreement is told whole."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvmgen.model.site import Site
+from kvmgen.pipeline import load
+from kvmgen.reachability.answer import Answer
+from kvmgen.reachability.path import Consumers
+from tests.lab.agreement.pairs import pairs
+from tests.lab.agreement.prediction import connected, predicted, told
+from tests.lab.agreement.prober import Outcome, Prober, probing
+from tests.lab.agreement.stage import Stage, ports_named, staged
+from tests.lab.agreement.traffic import Probe, Service, services
+from tests.real.packets import compile_host
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disagreement:
+    """A probe of which kvmgen says one thing, and the kernel, asked twice, does another."""
+
+    host: str
+    probe: Probe
+    answer: Answer
+    observed: Outcome
+
+    def __str__(self) -> str:
+        lines = [f"{self.host}: {self.probe}: the kernel says {self.observed}, kvmgen says {self.answer.outcome}"]
+        return "\n".join([*lines, *(f"  {line}" for line in told(self.answer))])
+
+
+@dataclass(slots=True)
+class Figures:
+    """What came of the probes; ``unstable`` are those of which the kernel said something else when asked alone."""
+
+    probes: int = 0
+    agreed: int = 0
+    unknown: dict[str, int] = field(default_factory=dict)
+    unstable: int = 0
+    disagreed: list[Disagreement] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def add(self, other: Figures) -> None:
+        """Count another host's as well."""
+        self.probes += other.probes
+        self.agreed += other.agreed
+        self.unstable += other.unstable
+        self.seconds += other.seconds
+        self.disagreed += other.disagreed
+        for why, count in other.unknown.items():
+            self.unknown[why] = self.unknown.get(why, 0) + count
+
+    def __str__(self) -> str:
+        unknown = sum(self.unknown.values())
+        share = 100 * unknown / max(self.probes, 1)
+        text = f"{self.probes} probes: {self.agreed} agree, {len(self.disagreed)} disagree, {unknown} unknown ({share:.1f} %)"
+        return f"{text}, {self.unstable} settled by a second look, in {self.seconds:.1f} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which probes: all of them, a sample of so many, those between named machines, or of one service."""
+
+    seed: int = 0
+    sample: int | None = None
+    between: Collection[str] = ()
+    service: Service | None = None
+
+
+def compare_host(inventory: Path, host: str, wish: Wish, look: Callable[[Stage], None] | None = None) -> Figures:
+    """Bring a host up and ask kernel and kvmgen the same; ``look`` is called before it ends."""
+    began = time.monotonic()
+    site = load(inventory).site
+    assert site is not None
+    with staged(compile_host(inventory, host), site) as stage, probing(stage) as prober:
+        figures = compare_stage(stage, prober, site, wish)
+        if look is not None:
+            look(stage)
+    figures.seconds = time.monotonic() - began
+    return figures
+
+
+def compare_stage(stage: Stage, prober: Prober, site: Site, wish: Wish) -> Figures:
+    """Ask of what is staged."""
+    chosen = probes(stage, prober, wish)
+    consumers = connected(stage, site)
+    prober.warm_up(chosen)
+    figures = Figures(probes=len(chosen))
+    for probe, observed in zip(chosen, observe(stage, prober, chosen), strict=True):
+        answer = predicted(consumers, probe)
+        if answer.outcome == UNKNOWN:
+            why = answer.why or "it doesn't say why"
+            figures.unknown[why] = figures.unknown.get(why, 0) + 1
+        elif agrees(answer, observed):
+            figures.agreed += 1
+        else:
+            _look_again(stage, prober, probe, answer, figures)
+    return figures
+
+
+def _look_again(stage: Stage, prober: Prober, probe: Probe, answer: Answer, figures: Figures) -> None:
+    (observed,) = prober.round([probe])
+    if agrees(answer, observed):
+        figures.unstable += 1
+        figures.agreed += 1
+    else:
+        host = stage.lab.files.host.name
+        figures.disagreed.append(Disagreement(host=host, probe=probe, answer=answer, observed=observed))
+
+
+def agrees(answer: Answer, observed: Outcome) -> bool:
+    """Whether they say the same; to have no route is to be blocked."""
+    return answer.outcome == ("blocked" if observed == "no route" else observed)
+
+
+def probes(stage: Stage, prober: Prober, wish: Wish) -> list[Probe]:
+    """The probes that are wished for, in an order that follows from the seed."""
+    generator = random.Random(wish.seed)
+    asked = [wish.service] if wish.service else services(*ports_named(stage.lab.files), generator)
+    found = [
+        Probe(sender.name, source, target.name, address, service)
+        for sender, source, target, address in pairs(stage, prober, wish.between)
+        for service in asked
+    ]
+    if wish.sample is not None and wish.sample < len(found):
+        return generator.sample(found, wish.sample)
+    return found
+
+
+def observe(stage: Stage, prober: Prober, chosen: Sequence[Probe]) -> list[Outcome]:
+    """What the kernel does: one round for all, but where connections are counted one for each that may be counted."""
+    outcomes: dict[Probe, Outcome] = {}
+    for several in _rounds(stage, chosen):
+        outcomes |= zip(several, prober.round(several), strict=True)
+    return [outcomes[probe] for probe in chosen]
+
+
+def _rounds(stage: Stage, chosen: Sequence[Probe]) -> Iterator[list[Probe]]:
+    counted = _counted(stage)
+    free = [probe for probe in chosen if not {probe.sender, probe.target} & counted]
+    if free:
+        yield free
+    waiting = [probe for probe in chosen if {probe.sender, probe.target} & counted]
+    while waiting:
+        taken: set[object] = set()
+        this, later = [], []
+        for probe in waiting:
+            ends = {(probe.source, probe.target), (probe.sender, probe.address)}
+            (later if ends & taken else this).append(probe)
+            taken |= ends
+        yield this
+        waiting = later
+
+
+def _counted(stage: Stage) -> set[str]:
+    """The guests under a filter that limits connections."""
+    texts = stage.lab.files.texts
+    limiting = {path.split("/")[-1].removesuffix(".xml") for path, text in texts.items() if "connlimit-above" in text}
+    names = {name for name in limiting}
+    while True:
+        more = {
+            path.split("/")[-1].removesuffix(".xml")
+            for path, text in texts.items()
+            if path.startswith("libvirt/nwfilters/") and any(f"filter='{name}'" in text for name in names)
+        }
+        if more <= names:
+            break
+        names |= more
+    return {machine.name for machine in stage.machines if any(nic.filtered in names for nic in machine.nics)}
+
+
+def hosts_of(inventory: Path) -> list[str]:
+    """The hosts that an inventory has."""
+    site = load(inventory).site
+    return [] if site is None else list(site.hosts)
+
+
+__all__ = ["Consumers", "Disagreement", "Figures", "Wish", "compare_host", "compare_stage", "hosts_of"]

@@ -1,0 +1,49 @@
+"""What kvmgen says of a probe, from the very files that were loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvmgen.model.site import Site
+from kvmgen.proof import segments
+from kvmgen.reachability import topology
+from kvmgen.reachability.answer import Answer, Question, Service, reach
+from kvmgen.reachability.firewall import PacketFilter
+from kvmgen.reachability.folder import Folder
+from kvmgen.reachability.nwfilter import Filters
+from kvmgen.reachability.path import Consumers
+from kvmgen.reachability.place import Places
+from kvmgen.reachability.tell import trace, verdict
+from tests.lab.agreement import traffic
+from tests.lab.agreement.stage import Stage
+
+
+def connected(stage: Stage, site: Site) -> Consumers:
+    """The stage's host and its guests, with the addresses that were leased to them."""
+    files = stage.lab.files
+    folder = Folder(
+        name=files.host.name,
+        platform=files.host.platform,
+        files=files.texts,
+        guest_platforms={guest.name: guest.inside.platform for guest in files.guests.values() if guest.inside},
+    )
+    site_of_one = topology.Site(folders=[folder], parties=list(stage.parties.values()), segments=segments(site))
+    return Consumers(Places(site_of_one), Filters, PacketFilter)
+
+
+def predicted(consumers: Consumers, probe: traffic.Probe) -> Answer:
+    """The answer to the question that a probe asks."""
+    service = probe.service
+    asked = Service(protocol="ping")
+    if service.protocol != "icmp":
+        asked = Service(protocol=service.protocol, port=service.port)
+    question = Question(
+        source=str(probe.source), target=str(probe.address), service=asked, version=probe.address.version
+    )
+    return reach(consumers, question)
+
+
+def told(answer: Answer) -> Iterator[str]:
+    """The answer with its trace, a line each."""
+    yield verdict(answer)
+    yield from trace(answer)

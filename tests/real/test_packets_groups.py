@@ -1,0 +1,175 @@
+"""The other words of `isolation`, up to el8: `all` and `groups` on a host's bridges, `guests` and `groups` on networks.
+
+Two releases: el7 with firewalld's iptables backend, where rules do it all, and el8.6 with nftables, where libvirt
+isolates the ports of a network. el9's table has `test_qemu_isolation.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from tests.lab import frames
+from tests.lab.guest import LabGuest
+from tests.lab.netns import Node
+from tests.lab.probe import Wire, between
+from tests.real.packets import ROUND_WAIT, ExampleHost, compile_host, running_files, wait_until_forwarding
+from tests.sites import SITE, write
+
+pytestmark = pytest.mark.real
+
+GUESTS: Mapping[str, Mapping[str, str | None]] = {
+    "br11": {"closed1": None, "closed2": None},
+    "br12": {"shop1": "shop", "shop2": "shop", "office1": "back-office", "alone1": None, "alone2": None},
+    "apart": {"apart1": None, "apart2": None},
+    "grouped": {"team1": "team", "team2": "team", "other1": "other", "single1": None},
+}
+"""Who is on which bridge or network, and in which group."""
+
+OUTSIDE = {"br11": ("eno1", "up1"), "br12": ("eno2", "up2")}
+MET = {
+    *(("shop1", "shop2"), ("team1", "team2")),
+    *((guest, "up2") for guest in GUESTS["br12"]),
+}
+"""Who reaches whom from port to port, both ways; whoever isn't here doesn't."""
+
+BRIDGES = {"br11": "br11", "br12": "br12", "apart": "virbr1", "grouped": "virbr2"}
+SUBNETS = {name: number for number, name in enumerate(BRIDGES, 1)}
+
+
+def inventory(folder: Path, platform: str) -> Path:
+    bridges = {
+        "br11": {"ports": ["eno1"], "isolation": "all", "addresses": addresses("br11", 100)},
+        "br12": {"ports": ["eno2"], "isolation": "groups", "addresses": addresses("br12", 100)},
+    }
+    files: dict[str, str] = {
+        "site.yaml": SITE,
+        "hosts/kvm01.yaml": json.dumps(
+            {"platform": platform, "ethernets": {"eno1": {}, "eno2": {}}, "bridges": bridges}
+        ),
+    }
+    for name, word, forward in (("apart", "guests", "route"), ("grouped", "groups", "isolated")):
+        network = {"hosts": {"kvm01": {}}, "forward": forward, "isolation": word}
+        network["bridge"] = {"name": BRIDGES[name], "stp": False}
+        files[f"networks/{name}.yaml"] = json.dumps({**network, "addresses": addresses(name, 100)})
+    for place, names in GUESTS.items():
+        for number, (name, group) in enumerate(names.items(), 1):
+            plug = {"network" if place in ("apart", "grouped") else "bridge": place}
+            nic = {**plug, "addresses": addresses(place, number)}
+            nic |= {} if group is None else {"isolation-group": group}
+            disks = {"vda": {"file": f"/srv/{name}.qcow2"}}
+            files[f"guests/{name}.yaml"] = json.dumps(
+                {"hosts": ["kvm01"], "memory": "1 GiB", "disks": disks, "interfaces": {"eth0": nic}}
+            )
+    return write(folder, files)
+
+
+def addresses(place: str, number: int) -> list[str]:
+    return [f"192.0.{SUBNETS[place]}.{number}/24", f"2001:db8:{SUBNETS[place]}::{number}/64"]
+
+
+class Site:
+    """A running host with everybody on it; taps have the names that the compiled domains give them."""
+
+    def __init__(self, lab: ExampleHost, everybody: ExitStack) -> None:
+        self.lab = lab
+        self.ends: dict[str, LabGuest] = {}
+        for place, names in GUESTS.items():
+            for number, name in enumerate(names, 1):
+                tap, mac = self._device(name)
+                guest = LabGuest(lab, name, tap=tap, mac=mac, bridge=BRIDGES[place], addresses=addresses(place, number))
+                self.ends[name] = everybody.enter_context(guest)
+                if self._has_isolated_port(name, place):
+                    lab.run("bridge", "link", "set", "dev", tap, "isolated", "on")
+        for number, (place, (port, name)) in enumerate(OUTSIDE.items(), 200):
+            mac = f"52:54:00:ff:ff:{number:02x}"
+            end = LabGuest(lab, name, tap=port, mac=mac, bridge=place, addresses=addresses(place, number))
+            self.ends[name] = everybody.enter_context(end)
+        for end in self.ends.values():
+            wait_until_forwarding(lab, end.tap)
+
+    def _device(self, name: str) -> tuple[str, str]:
+        nic = fromstring(self.lab.files.texts[f"libvirt/domains/{name}.xml"]).find("devices/interface")
+        assert nic is not None
+        target, mac = nic.find("target"), nic.find("mac")
+        assert mac is not None
+        return f"vnet-{name}" if target is None else target.attrib["dev"], mac.attrib["address"]
+
+    def _has_isolated_port(self, name: str, place: str) -> bool:
+        network = self.lab.files.texts.get(f"libvirt/networks/{place}.xml", "")
+        return "<port isolated='yes'/>" in network + self.lab.files.texts[f"libvirt/domains/{name}.xml"]
+
+    def together(self) -> Iterator[tuple[LabGuest, list[LabGuest]]]:
+        """Everybody with all the others on the same bridge."""
+        for end in self.ends.values():
+            yield end, [other for other in self.ends.values() if other is not end and other.bridge == end.bridge]
+
+    def meets(self, one: LabGuest, other: LabGuest) -> bool:
+        return (one.name, other.name) in MET or (other.name, one.name) in MET
+
+
+@pytest.fixture(scope="module", params=("el7", "el8.6"))
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    files = compile_host(inventory(tmp_path_factory.mktemp("inventory"), request.param), "kvm01")
+    with running_files(files, ["apart", "grouped"]) as lab, ExitStack() as everybody:
+        yield Site(lab, everybody)
+
+
+def arriving(sender: LabGuest, receivers: Sequence[Node], sent: Sequence[bytes]) -> list[list[bool]]:
+    """Which of the frames arrive, for each receiver, after a while in which all of them may."""
+    with ExitStack() as wires:
+        listening = [wires.enter_context(Wire(receiver)) for receiver in receivers]
+        with Wire(sender) as wire:
+            for frame in sent:
+                wire.send(frame)
+            wire.hears(lambda _: False, ROUND_WAIT)  # nothing in particular: by then all the others have theirs
+        heard = [set(wire.waiting()) for wire in listening]
+    return [[frame in each for frame in sent] for each in heard]
+
+
+def test_who_reaches_whom_from_port_to_port(site: Site) -> None:
+    """To all at once and to each alone, in both versions."""
+    found, expected = {}, {}
+    for sender, others in site.together():
+        for other in others:
+            expected[sender.name, other.name] = {"IPv4": site.meets(sender, other), "IPv6": site.meets(sender, other)}
+        sent = [frames.udp(between(sender, other, version), 53) for other in others for version in (4, 6)]
+        for number, (other, arrived) in enumerate(zip(others, arriving(sender, others, sent), strict=True)):
+            found[sender.name, other.name] = {"IPv4": arrived[2 * number], "IPv6": arrived[2 * number + 1]}
+    assert found == expected
+
+
+def test_everybody_reaches_the_host(site: Site) -> None:
+    for place, names in GUESTS.items():
+        for name in names:
+            four, six = (address.partition("/")[0] for address in addresses(place, 100))
+            assert site.ends[name].ping(four).all_answered, name
+            assert site.ends[name].ping(six).all_answered, name
+
+
+def test_the_host_of_a_network_routes_nothing_back(site: Site) -> None:
+    """Guests that ask their host for the way to each other, on a network and on a host that forwards."""
+    for one, other in (("apart1", "apart2"), ("single1", "team1")):
+        ways = {one: site.ends[other], other: site.ends[one]}
+        place = "apart" if one == "apart1" else "grouped"
+        for asking, target in ways.items():
+            for address, host in zip(target.addresses, addresses(place, 100), strict=True):
+                gateway, alone = host.partition("/")[0], address.partition("/")[0]
+                site.ends[asking].run("ip", "route", "replace", alone, "via", gateway)
+        for asking, target in ways.items():
+            for address in target.addresses:
+                assert site.ends[asking].ping(address.partition("/")[0]).received == 0, (asking, address)
+
+
+def test_who_finds_whom(site: Site) -> None:
+    """ARP never comes to iptables; isolated ports stop it as well."""
+    one, other = site.ends["apart1"], site.ends["apart2"]
+    sent = [frames.arp_request(between(one, other))]
+    assert arriving(one, [other], sent) == [[not site.lab.files.host.platform.isolates_ports]]
+    one, other = site.ends["closed1"], site.ends["closed2"]
+    assert arriving(one, [other], [frames.arp_request(between(one, other))]) == [[True]]
