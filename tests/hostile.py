@@ -108,6 +108,9 @@ SEEDS: Mapping[str, Any] = MappingProxyType(
         "guest": {"hosts": ["kvm01"], "disks": {"vda": {"file": "/x"}}},
         "guest/disks/*": {"file": "/x"},
         "guest/interfaces/*": {"bridge": "br0"},
+        "policy": {"allow-in": []},
+        "policy/allow-in/0/1": {"tcp": 22},
+        "policy/allow-out/0/1": {"tcp": 22},
         "filter": {"rules": []},
         "filter/rules/0/else": {"action": "accept", "direction": "in", "priority": 500},
     }

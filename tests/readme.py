@@ -6,9 +6,9 @@ import re
 import tempfile
 from pathlib import Path
 
-from kvmgen import pipeline
+from kvmgen import graph, pipeline
 from kvmgen.report import for_people
-from tests.sites import ROOT, write
+from tests.sites import EXAMPLE, ROOT, write
 
 README = ROOT / "README.md"
 _WRONG_SITE = "What it tells"
@@ -43,4 +43,21 @@ def told() -> str:
 def brought_up_to_date() -> str:
     """The README with what is told now."""
     before, after = ("\n".join(f"    {line}" for line in text.splitlines()) for text in (shown(), told()))
-    return README.read_text().replace(before, after)
+    text = README.read_text().replace(before, after)
+    views = iter(graph.VIEWS)
+    return _PICTURE.sub(lambda _: f"```mermaid\n{drawn(next(views))}```\n", text)
+
+
+_PICTURE = re.compile(r"^```mermaid\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
+
+
+def pictures() -> list[str]:
+    """The pictures that the README shows of the example's system 6, in the order of the views."""
+    return _PICTURE.findall(README.read_text())
+
+
+def drawn(view: str, format_: str = "mermaid") -> str:
+    """What is drawn of it."""
+    site = pipeline.load(EXAMPLE).site
+    assert site is not None
+    return graph.FORMATS[format_](graph.picture(site, view, ("kvm-el8",)))

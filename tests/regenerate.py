@@ -1,6 +1,6 @@
 """Make anew what is made: ``python -m tests.regenerate [NAME...]``.
 
-These are the golden outputs, the page about the rules, and what the README says that is told of its wrong site.
+These are the golden outputs and pictures, the page about the rules, and what the README shows.
 Nothing here judges them: read the diff as that host's administrator before it is committed.
 """
 
@@ -18,6 +18,7 @@ from tests.expectations import TOLD, copy
 
 GOLDEN = Path(__file__).parent / "cases" / "golden"
 DOCUMENTS = Path(__file__).parent / "cases" / "documents"
+PICTURES = Path(__file__).parent / "cases" / "pictures"
 RULES_PAGE = Path(__file__).parents[1] / "generator" / "RULES.md"
 
 
@@ -31,6 +32,8 @@ def main(names: list[str]) -> int:
     """Build each case's output; 1 where an inventory is wrong."""
     RULES_PAGE.write_text(as_markdown(rules().values()))
     readme.README.write_text(readme.brought_up_to_date())
+    for picture in PICTURES.iterdir():
+        picture.write_text(readme.drawn(picture.stem, picture.suffix[1:]))
     for case in DOCUMENTS.iterdir():
         with tempfile.TemporaryDirectory() as folder:
             copy(case, Path(folder))

@@ -22,7 +22,7 @@ from tests.hostile import STRINGS, WRONG_TYPES, Place, as_yaml, places
 from tests.sites import SMALL, tree, write
 from tests.test_cli import run
 
-FOLDERS = {"host": "hosts", "network": "networks", "guest": "guests", "filter": "filters"}
+FOLDERS = {"host": "hosts", "network": "networks", "guest": "guests", "filter": "filters", "policy": "policies"}
 AROUND = {
     "site.yaml": "name: test\n",
     "hosts/kvm01.yaml": "platform: el8.6\nethernets: {eno1: {}}\nbridges: {br0: {ports: [eno1]}}\n",
@@ -97,6 +97,7 @@ RENDERED = {
     "network": {"dns/txt/0/value"},
     "guest": {"title", "description", "disks/*/file", "cloud-init/user-data/*", "cloud-init/user-data/KEY"},
     "filter": {"rules/0/else/mac/comment"},
+    "policy": set(),
 }
 """Where a schema lets strange texts through, which then stand in a file of the output."""
 

@@ -26,6 +26,6 @@ def test_the_wrong_site_gets_the_errors_that_are_shown() -> None:
 
 def test_every_command_is_in_the_overview() -> None:
     (overview,) = (block for block in blocks("The command") if "kvmgen build" in block)
-    commands = set(re.findall(r"^│ (\w+) ", run("--help")[1], re.MULTILINE))
+    commands = set(re.findall(r"^│ (\w[\w-]*) ", run("--help")[1], re.MULTILINE))
     assert commands >= {"build", "validate", "init"}
-    assert set(re.findall(r"^kvmgen (\w+)", overview, re.MULTILINE)) == commands
+    assert set(re.findall(r"^kvmgen (\w[\w-]*)", overview, re.MULTILINE)) == commands

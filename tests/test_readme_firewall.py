@@ -23,7 +23,7 @@ SAID: dict[str, dict[str, object]] = {
     "`policies`, `rules` in them": {"firewall": {"policies": {"out": POLICY}}},
     "`direct`, `chains`": {"firewall": {"direct": [DIRECT]}},
     "`chain-policies`": {"firewall": {"chain-policies": {"FORWARD": "ACCEPT"}}},
-    "`isolation: guests` at a bridge": {"bridges": {"br0": {"ports": ["eno1"], "isolation": "guests"}}},
+    "`isolation` at a bridge": {"bridges": {"br0": {"ports": ["eno1"], "isolation": "guests"}}},
 }
 
 

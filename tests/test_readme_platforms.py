@@ -72,6 +72,17 @@ SAID: dict[str, Files] = {
         "guests/web01.yaml": {"interfaces": {"eth0": {"vlan": 11}}},
     },
     "bridges: `isolation: guests`": {"hosts/kvm01.yaml": {"bridges": {"br0": {"isolation": "guests"}}}},
+    "bridges: `isolation: groups`": {
+        "hosts/kvm01.yaml": {"bridges": {"br0": {"isolation": "groups"}}},
+        "guests/web01.yaml": {"interfaces": {"eth0": {"isolation-group": "shop"}}},
+    },
+    "bridges: `isolation: all`": {
+        "hosts/kvm01.yaml": {"bridges": {"br0": {"isolation": "all", "addresses": ["192.0.2.1/24"]}}}
+    },
+    "networks: `isolation: guests`, `groups`": {
+        "networks/default.yaml": {"isolation": "groups"},
+        "guests/web01.yaml": {"interfaces": {"eth0": None, "eth1": {"network": "default", "isolation-group": "shop"}}},
+    },
     "guests: anti-spoofing, IPv4 and IPv6": {},
     "guests: whole segments as senders": {
         "guests/web01.yaml": {"interfaces": {"eth0": {"allowed-addresses": ["198.51.100.0/24"]}}}

@@ -259,7 +259,9 @@ def graph(
     format_: Annotated[
         Drawing, typer.Option("--format", help="For a forge's Markdown, for a browser, or for Graphviz.")
     ] = Drawing.MERMAID,
-    hosts: Annotated[list[str] | None, typer.Option("--host", help="Draw this host only; several are given one by one.")] = None,
+    hosts: Annotated[
+        list[str] | None, typer.Option("--host", help="Draw this host only; give it again for another.")
+    ] = None,
     group: Annotated[
         int, typer.Option("--group", min=0, help="Draw more than this many equal guests, or hosts, as one; 0: never.")
     ] = 4,
@@ -278,7 +280,7 @@ def graph(
     text = drawing.FORMATS[format_](picture)
     typer.echo(text, nl=False)
     if format_ is Drawing.MERMAID and drawing.mermaid.is_too_large(text, picture):
-        typer.echo("Forges don't draw a Mermaid picture of this size: choose hosts with --host, or lower --group.", err=True)
+        typer.echo("Forges don't draw a picture of this size: choose hosts with --host, or lower --group.", err=True)
 
 
 class ObjectKind(StrEnum):
@@ -328,6 +330,48 @@ def _loaded(inventory: Path) -> Result:
     if result.site is None or not result.is_good:
         raise typer.Exit(1)
     return result
+
+
+@app.command()
+def reach(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="A guest, GUEST:NIC, a host, an address, or outside.")],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The same.")],
+    tcp: Annotated[int | None, typer.Option(help="A TCP port.", min=1, max=65535)] = None,
+    udp: Annotated[int | None, typer.Option(help="A UDP port.", min=1, max=65535)] = None,
+    icmp: Annotated[str | None, typer.Option(help="An ICMP type, by its name or number.")] = None,
+    icmpv6: Annotated[str | None, typer.Option(help="An ICMPv6 type, by its name or number.")] = None,
+    arp: Annotated[bool, typer.Option("--arp", help="An ARP reply.")] = False,
+    four: Annotated[bool, typer.Option("-4", help="IPv4 only.")] = False,
+    six: Annotated[bool, typer.Option("-6", help="IPv6 only.")] = False,
+    spoof_ip: Annotated[str | None, typer.Option(help="Send under this address.")] = None,
+    spoof_mac: Annotated[str | None, typer.Option(help="Send under this MAC.")] = None,
+    expect: Annotated[
+        str | None, typer.Option(help="Exit with 1 where a verdict isn't this.", metavar="VERDICT")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Tell it to a program.")] = False,
+    inventory: Inventory = Path("inventory"),
+) -> None:
+    """Follow a packet through the files that the hosts would get: does it get there, and which line decides.
+
+    Without a protocol it is a ping. Exits with 0 whatever the verdict is, unless --expect names another one.
+    """
+    from kvmgen import pipeline
+    from kvmgen.asking import Asked, Unanswerable, ask
+
+    result = pipeline.load(inventory)
+    if result.site is None or not result.is_good:
+        _tell(result)
+        raise typer.Exit(1)
+    versions = tuple(version for version, wanted in ((4, four), (6, six)) if wanted) or (4, 6)
+    ports: dict[str, int | str | None] = {"tcp": tcp, "udp": udp, "icmp": icmp, "icmpv6": icmpv6}
+    asked = Asked(source=source, target=target, versions=versions, spoof_ip=spoof_ip, spoof_mac=spoof_mac, arp=arp)
+    try:
+        told, verdicts = ask(result, asked, ports, as_json=as_json)
+    except Unanswerable as error:
+        raise typer.BadParameter(str(error)) from None
+    typer.echo(told)
+    if expect is not None and verdicts != {expect}:
+        raise typer.Exit(1)
 
 
 @app.command()

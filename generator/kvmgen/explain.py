@@ -30,7 +30,8 @@ _REASONS = (
     (
         r"etc/firewalld/direct\.xml",
         "up to el8 a bridge isolates by firewalld's direct rules, in table mangle where no accept of libvirt's comes "
-        "first; ARP passes. From el9 on direct rules are deprecated, and nftables isolates",
+        "first; ARP passes. They know a group's taps by what the names start with. From el9 on direct rules are "
+        "deprecated, and nftables isolates",
     ),
     (
         r"etc/firewalld/(zones|policies)/.+",
@@ -39,7 +40,8 @@ _REASONS = (
     (
         r"etc/nftables/.+|etc/systemd/system/.+/kvmgen-nftables\.conf",
         "on {platform} a table of nftables' bridge family isolates: it stops every frame, ARP as well, without "
-        "br_netfilter, and neither firewalld nor libvirt flushes it; up to el8 direct rules do",
+        "br_netfilter, and neither firewalld nor libvirt flushes it; up to el8 direct rules do. On a network without "
+        "groups libvirt isolates the ports itself, and the table stops only what the host would route back",
     ),
 )
 """Why the host's platform gets this form of what the inventory means, by the file's path."""

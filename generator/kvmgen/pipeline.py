@@ -1,4 +1,4 @@
-"""The compiler on one screen: read -> validate -> lower -> check -> render -> write."""
+"""The compiler on one screen: read -> validate -> lower -> check -> render -> prove -> write."""
 
 from __future__ import annotations
 
@@ -78,6 +78,7 @@ def _files(finding: Diagnostic) -> Iterator[str]:
 def validate(inventory: Path) -> Result:
     """All that can be known without writing: everything is rendered, into memory."""
     result = load(inventory)
+    _prove(result)
     if result.site is not None and result.is_good:
         chosen = list(views(result.site))
         list(mapped(_render_only, chosen, worth=_HOSTS_A_PROCESS))
@@ -87,6 +88,16 @@ def validate(inventory: Path) -> Result:
 def nothing_to_do(inventory: Path) -> Result:
     """What a run found that had no reason to look."""
     return Result(Sources(inventory))
+
+
+def _prove(result: Result) -> None:
+    """What the inventory expects of packets, held against the hosts' files; nothing where it expects nothing."""
+    if result.site is None or not result.is_good:
+        return
+    if result.site.expects or any(policy.expects for policy in result.site.policies.values()):
+        from kvmgen.proof.expected import prove
+
+        result.diagnostics += prove(result.site)
 
 
 def _render_only(view: HostView) -> int:
@@ -110,6 +121,7 @@ def build(
     ``host`` limits the build to one host's folder; with ``strict``, a warning stops it as well.
     """
     result = load(inventory)
+    _prove(result)
     if result.site is None or not result.is_good or (strict and result.diagnostics):
         return result
     refusal = _refusal(result.site, inventory, output, host)

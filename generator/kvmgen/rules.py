@@ -29,6 +29,7 @@ from kvmgen.checks import CHECKS
 from kvmgen.diagnostics import Rule
 from kvmgen.inventory import context, firewall_rules, read, schema, silence, source
 from kvmgen.output import plan, tree
+from kvmgen.proof import expected
 from kvmgen.value import value
 
 _PARTS = re.compile(
@@ -72,6 +73,7 @@ _FOUND_ELSEWHERE: tuple[Rule, ...] = (
     *pipeline.RULES,
     *plan.RULES,
     *tree.RULES,
+    *expected.RULES,
 )
 
 

@@ -36,18 +36,29 @@ class Editor:
         self._settings = settings
         self._numbers = count(1)
         self._problems: dict[str, list[str]] = {}
+        self._ready = False
+        self._open: set[str] = set()
         root = {"uri": folder.as_uri(), "name": folder.name}
         options = {"processId": None, "rootUri": folder.as_uri(), "workspaceFolders": [root]}
         self._ask("initialize", {**options, "capabilities": CAPABILITIES})
         self._tell("initialized", {})
+        self._tell("yaml/supportSchemaSelection", {})
         self._tell("workspace/didChangeConfiguration", {"settings": settings})
+        while not self._ready:  # what it said of a file before it knew its settings would be another answer
+            self._hear(self._read())
 
     def problems(self, file: Path, text: str) -> list[str]:
         """Open a file as if it held this text, and return what the server says is wrong with it."""
         uri = file.as_uri()
+        if uri in self._open:
+            self._problems_after(uri, "textDocument/didClose", {"uri": uri})
+        self._open.add(uri)
+        document = {"uri": uri, "languageId": "yaml", "version": next(self._numbers), "text": text}
+        return self._problems_after(uri, "textDocument/didOpen", document)
+
+    def _problems_after(self, uri: str, method: str, document: dict[str, Any]) -> list[str]:
         self._problems.pop(uri, None)
-        document = {"uri": uri, "languageId": "yaml", "version": 1, "text": text}
-        self._tell("textDocument/didOpen", {"textDocument": document})
+        self._tell(method, {"textDocument": document})
         while uri not in self._problems:
             self._hear(self._read())
         return self._problems[uri]
@@ -78,6 +89,7 @@ class Editor:
 
     def _hear(self, message: dict[str, Any]) -> None:
         """What the server says or asks by itself."""
+        self._ready = self._ready or message.get("method") == "yaml/schema/store/initialized"
         if message.get("method") == "textDocument/publishDiagnostics":
             told = message["params"]
             self._problems[told["uri"]] = [problem["message"] for problem in told["diagnostics"]]

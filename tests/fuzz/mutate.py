@@ -94,7 +94,7 @@ def _of_files(texts: Texts, random: Random) -> None:
         case 1:
             texts[f"{folder}/copy-of-{name}" if folder else f"copy-of-{name}"] = texts[file]
         case 2:
-            texts[f"{random.choice(('hosts', 'guests', 'networks', 'filters'))}/{name}"] = texts.pop(file)
+            texts[f"{random.choice(('hosts', 'guests', 'networks', 'filters', 'policies'))}/{name}"] = texts.pop(file)
         case 3:
             texts[file] = texts[random.choice(sorted(texts))]
         case _:

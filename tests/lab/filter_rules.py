@@ -67,9 +67,7 @@ def _forget(host: LabHost) -> None:
                 host.run(layer, *table, action, name, check=False)
 
 
-def differences(
-    guest: LabGuest, filter_: TapFilter, name: str, parameters: Mapping[str, Sequence[str]]
-) -> list[str]:
+def differences(guest: LabGuest, filter_: TapFilter, name: str, parameters: Mapping[str, Sequence[str]]) -> list[str]:
     """Bind the named filter and say, chain by chain, where the kernel's rules aren't the believed ones.
 
     Where libvirt or the kernel refuses the filter, the belief must say that nothing is known of it, or be refused too.
@@ -77,13 +75,19 @@ def differences(
     bound = guest.bind_filter(name, parameters, check=False)
     try:
         if bound.returncode != 0:
-            return _refused(guest.host, filter_, bound.stderr)
-        if filter_.problem:
-            return [f"libvirt makes rules, and here it's believed that it can't: {filter_.problem}"]
-        made, believed = kernel_rules(guest.host, guest.tap), believed_rules(guest.host, filter_)
-        return [_difference(chain, made, believed) for chain in sorted({*made, *believed}) if _differ(chain, made, believed)]
+            return refusal(guest.host, filter_, bound.stderr)
+        return differences_of_bound(guest, filter_)
     finally:
         guest.unbind_filter()
+
+
+def differences_of_bound(guest: LabGuest, filter_: TapFilter) -> list[str]:
+    """The same for a filter that is bound already."""
+    if filter_.problem:
+        return [f"libvirt makes rules, and here it's believed that it can't: {filter_.problem}"]
+    made, believed = kernel_rules(guest.host, guest.tap), believed_rules(guest.host, filter_)
+    chains = sorted({*made, *believed})
+    return [_difference(chain, made, believed) for chain in chains if _differ(chain, made, believed)]
 
 
 def _differ(chain: str, made: Chains, believed: Chains) -> bool:
@@ -95,7 +99,8 @@ def _difference(chain: str, made: Chains, believed: Chains) -> str:
     return f"{chain}: libvirt made\n  {real}\nand here it's believed\n  {ours}"
 
 
-def _refused(host: LabHost, filter_: TapFilter, why: str) -> list[str]:
+def refusal(host: LabHost, filter_: TapFilter, why: str) -> list[str]:
+    """What to say of a filter that libvirt refuses: nothing where the belief is refused as well."""
     if filter_.problem:
         return []
     try:

@@ -56,6 +56,8 @@ def _value(protocol: str, attribute: str) -> st.SearchStrategy[Any]:
         return _STP_MACS.get(attribute, _ONE["srcmacaddr"] if "mac" in attribute else _stp_number(attribute))
     if attribute in _ONE:
         return _ONE[attribute]
+    if attribute.endswith("macaddr"):
+        return _ONE["srcmacaddr"]
     if attribute in ("type", "typeend"):
         numbers = (128, 133, 134, 135) if protocol.endswith("v6") else (0, 3, 8)
         return st.sampled_from(numbers if attribute == "type" else (135, 136, 255))
@@ -122,7 +124,7 @@ def _fit(protocol: str, direction: str, said: dict[str, Any]) -> None:
         if isinstance(said.get(f"{side}portstart"), str):
             said.pop(f"{side}portend", None)
     # Two lists that one iterator walks through are as long as each other.
-    lists = [name for name, text in said.items() if text in ("$ADDRESSES", "$ADDRESSES6", "$PORTS", "$OTHERS", "$MAC", "$IP", "$IPV6")]
+    lists = [name for name, text in said.items() if str(text).startswith("$") and not str(text).endswith("]")]
     for number, name in enumerate(lists):
         said[name] = f"{said[name]}[@{number}]" if number else said[name]
 

@@ -40,6 +40,7 @@ AROUND: Mapping[str, str] = MappingProxyType(
         "dhcp: {ranges: [192.168.122.100-192.168.122.254]}\nportgroups: {gold: {}}\n",
         "networks/lan.yaml": "hosts: {kvm01: {}, kvm06: {}, kvm07: {}, kvm09: {}}\nforward: bridge\n"
         "bridge: {name: br0}\n",
+        "policies/few.yaml": "allow-in: [{tcp: 22, from: host, connections: 3}, ping]\nallow-out: [dns]\n",
         "filters/web.yaml": "rules:\n"
         "  - {priority: 400, action: accept, direction: in, tcp: {dstportstart: $PORTS}}\n"
         "  - {priority: 1000, action: drop, direction: inout, all: {}}\n"
@@ -193,6 +194,19 @@ def _filters(draw: st.DrawFn) -> Files:
     }
 
 
+@st.composite
+def _policies(draw: st.DrawFn) -> Files:
+    data = draw(_documents("policy"))
+    data.pop("expect", None)  # nothing is made of it
+    data = data or {"allow-in": []}
+    addresses = draw(one_of(["192.0.2.30/24"], ["192.0.2.30/24", "2001:db8::30/64"]))
+    nic = {"bridge": "br0", "addresses": addresses, "policies": draw(one_of(["new"], ["few", "new"]))}
+    return {
+        "policies/new.yaml": data,
+        "guests/chooses-new.yaml": {"hosts": [draw(one_of(*HOSTS))], "interfaces": {"eth0": nic}},
+    }
+
+
 SUBJECTS: Mapping[str, Subject] = {
     subject.name: subject
     for subject in (
@@ -206,5 +220,6 @@ SUBJECTS: Mapping[str, Subject] = {
         Subject("guest", "guest", _guests()),
         Subject("inside", "guest", _insides()),
         Subject("filter", "filter", _filters()),
+        Subject("policy", "policy", _policies()),
     )
 }

@@ -143,6 +143,7 @@ _NETWORK: Mapping[str, Strategy] = {
         one_of(*HOSTS), one_of({}, {}, {"autostart": False}, {"bridge": {"name": "virbr7"}}), min_size=1, max_size=2
     ),
     "network/hosts/KEY": one_of(*HOSTS),
+    "network/isolation": one_of("guests", "groups"),
     "network/forward": one_of("nat", "route", "open", "isolated", "bridge"),
     "network/devices": one_of(["eno2"], ["eno2", "br0"], ["br1"]),
     "network/pf": one_of("eno1", "eno2"),
@@ -192,7 +193,9 @@ _GUEST: Mapping[str, Strategy] = {
     "guest/interfaces/*/filter": one_of(
         "clean-traffic", "kvmgen-anti-spoofing", {"name": "web", "parameters": {"PORTS": ["22", "80"]}}
     ),
+    "guest/interfaces/*/policies": one_of(["few"]),
     "guest/interfaces/*/target": one_of("tap-new", "new0"),
+    "guest/interfaces/*/isolation-group": one_of("shop", "back-office"),
     "guest/interfaces/*/pci": one_of("00:03.0", "00:10.0", "01:00.0", "02:00.0"),
     **{f"guest/sysctl/{key}": values for key, values in _SYSCTL.items()},
 }
@@ -235,8 +238,27 @@ _FILTER: Mapping[str, Strategy] = {
     "filter#ipv6-dstipto": one_of("$ADDR6"),
 }
 
+_SERVICE_LINES = st.lists(
+    one_of(
+        *("dns", "ping", "ssh", "anything", {"tcp": 22}, {"tcp": [80, "8000-8010"], "family": "ipv6"}),
+        *({"udp": "500-600"}, {"icmp": "echo-request"}, {"icmpv6": "redirect"}, {"tcp": 25, "connections": 3}),
+    ),
+    max_size=4,
+)
+_POLICY_PEERS = one_of(
+    *("host", "anyone", "192.0.2.9", "198.51.100.0/24", "2001:db8::/32", {"guest": "web01"}, {"network": "default"}),
+    *({"policy": "new"}, ["host", "10.0.0.0/8", "2001:db8:1::9", {"network": "lan"}]),
+)
+_POLICY: Mapping[str, Strategy] = {
+    "policy/allow-in": _SERVICE_LINES,
+    "policy/allow-out": _SERVICE_LINES,
+    "policy/expect": one_of([]),  # what else it may say is proved elsewhere
+    "policy/allow-in/0/1/from": _POLICY_PEERS,
+    "policy/allow-out/0/1/to": _POLICY_PEERS,
+}
+
 KNOWN = Known(
-    values={**_COMMON, **_HOST, **_NETWORK, **_GUEST, **_FILTER, **_SITE},
+    values={**_COMMON, **_HOST, **_NETWORK, **_GUEST, **_FILTER, **_SITE, **_POLICY},
     wanted={
         "site": [("defaults",), ("profiles",), ("defaults", "profiles")],
         "site/defaults": [("hosts", "guests"), ("guests",)],
@@ -263,7 +285,10 @@ KNOWN = Known(
             ("ports", "addresses", "routes"),
         ],
         "host/firewall": [("direct",), ("chains", "direct"), ("zones",), ("policies",), ("zones", "policies")],
-        "network": [("bridge", "addresses"), ("bridge", "addresses", "dhcp"), ("bridge",)],
+        "network": [
+            *(("bridge", "addresses"), ("bridge", "addresses", "dhcp"), ("bridge",)),
+            ("bridge", "addresses", "isolation"),
+        ],
         "network/bridge": [("name",)],
         "guest": [
             *(("interfaces",), ("disks",), ("interfaces", "disks")),
@@ -272,10 +297,19 @@ KNOWN = Known(
         "guest/disks/*": [("file",), ("dev",), ("volume",)],
         "guest/interfaces/*": [("network",), ("bridge",), ("network", "addresses"), ("bridge", "addresses", "routes")],
         "filter/rules/0/else": [(protocol,) for protocol in ATTRIBUTES],
+        "policy": [("allow-in",), ("allow-out",), ("allow-in", "allow-out")],
+        **{
+            f"policy/{way}": [(what,) for what in ("tcp", "udp", "icmp", "icmpv6", "service")]
+            for way in ("allow-in/0/1", "allow-out/0/1")
+        },
     },
     either={
         "guest": [("cloud-init", "sysctl"), ("cloud-init", "firewall")],
         "guest/disks/*": [("file", "dev", "volume"), ("file", "pool"), ("dev", "pool"), ("dev", "format")],
-        "guest/interfaces/*": [("network", "bridge"), ("bridge", "portgroup"), ("filter", "anti-spoofing")],
+        "guest/interfaces/*": [
+            *(("network", "bridge"), ("bridge", "portgroup"), ("filter", "anti-spoofing"), ("filter", "policies")),
+            *(("isolation-group", "target"), ("isolation-group", "isolated")),
+        ],
+        "network": [("isolation", "isolated-ports")],
     },
 )

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kvmgen.model.platform import Platform
+from kvmgen.model.values import Address
 from kvmgen.reachability.firewall import PacketFilter
 from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.libvirt_network import networks, rules
@@ -306,3 +307,25 @@ def test_firewalld(backend: Backend, tmp_path: Path) -> None:
     conf = {"etc/firewalld/firewalld.conf": f"FirewallBackend={backend}\n"}
     with running(backend, files, tmp_path) as net:
         assert disagreements(net, PacketFilter(folder("el9.4", {**files, **conf}))) == []
+        assert_strangers_are_dropped(net, PacketFilter(folder("el9.4", {**files, **conf}), None, leads_back))
+
+
+def leads_back(address: Address, interface: str) -> bool:
+    return not (interface == "br1" and str(address).startswith("2001:db8:9:"))
+
+
+def assert_strangers_are_dropped(net: Net, filter_: PacketFilter) -> None:
+    """IPv6 between two guests of a bridge, from a network that the host has no route to."""
+    one, other = net.guests["a"], net.guests["b"]
+    for guest, peer, number in ((one, other, 10), (other, one, 11)):
+        net.host.ip_batch(
+            [
+                f"address add 2001:db8:9::{number}/64 dev {guest.interface} nodad",
+                f"neigh replace 2001:db8:9::{21 - number} lladdr {peer.mac} dev {guest.interface} nud permanent",
+            ],
+            netns=guest.name,
+        )
+    packet = replace(first_packet(net, "a", "2001:db8:9::11", 80), source=ip_address("2001:db8:9::10"))
+    way = Way(incoming="br1", outgoing="br1", bridged=True, port_in="tap-a", port_out="tap-b")
+    assert forwarded(filter_, packet, way) is Verdict.DROP
+    assert compared(net, "a", "2001:db8:9::11", 80, Verdict.DROP) == []

@@ -7,16 +7,18 @@ isolates the ports of a network. el9's table has `test_qemu_isolation.py`.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import permutations
 from pathlib import Path
+from typing import Literal
 from xml.etree.ElementTree import fromstring
 
 import pytest
 
 from tests.lab import frames
 from tests.lab.guest import LabGuest
-from tests.lab.netns import Node
 from tests.lab.probe import Wire, between
 from tests.real.packets import ROUND_WAIT, ExampleHost, compile_host, running_files, wait_until_forwarding
 from tests.sites import SITE, write
@@ -31,6 +33,7 @@ GUESTS: Mapping[str, Mapping[str, str | None]] = {
 }
 """Who is on which bridge or network, and in which group."""
 
+VERSIONS: tuple[Literal[4, 6], ...] = (4, 6)
 OUTSIDE = {"br11": ("eno1", "up1"), "br12": ("eno2", "up2")}
 MET = {
     *(("shop1", "shop2"), ("team1", "team2")),
@@ -104,13 +107,13 @@ class Site:
         network = self.lab.files.texts.get(f"libvirt/networks/{place}.xml", "")
         return "<port isolated='yes'/>" in network + self.lab.files.texts[f"libvirt/domains/{name}.xml"]
 
-    def together(self) -> Iterator[tuple[LabGuest, list[LabGuest]]]:
-        """Everybody with all the others on the same bridge."""
-        for end in self.ends.values():
-            yield end, [other for other in self.ends.values() if other is not end and other.bridge == end.bridge]
+    def together(self) -> Iterator[tuple[LabGuest, LabGuest]]:
+        """Everybody with each of the others on the same bridge."""
+        yield from ((one, other) for one, other in permutations(self.ends.values(), 2) if one.bridge == other.bridge)
 
-    def meets(self, one: LabGuest, other: LabGuest) -> bool:
-        return (one.name, other.name) in MET or (other.name, one.name) in MET
+
+def meets(one: LabGuest, other: LabGuest) -> bool:
+    return (one.name, other.name) in MET or (other.name, one.name) in MET
 
 
 @pytest.fixture(scope="module", params=("el7", "el8.6"))
@@ -120,28 +123,23 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Site(lab, everybody)
 
 
-def arriving(sender: LabGuest, receivers: Sequence[Node], sent: Sequence[bytes]) -> list[list[bool]]:
-    """Which of the frames arrive, for each receiver, after a while in which all of them may."""
-    with ExitStack() as wires:
-        listening = [wires.enter_context(Wire(receiver)) for receiver in receivers]
-        with Wire(sender) as wire:
-            for frame in sent:
-                wire.send(frame)
-            wire.hears(lambda _: False, ROUND_WAIT)  # nothing in particular: by then all the others have theirs
-        heard = [set(wire.waiting()) for wire in listening]
-    return [[frame in each for frame in sent] for each in heard]
+def arriving(sent: Sequence[tuple[LabGuest, LabGuest, bytes]]) -> list[bool]:
+    """Which frames arrive from the first at the second, after a while in which all of them may."""
+    with ExitStack() as opened:
+        wires = {end.name: opened.enter_context(Wire(end)) for one, other, _ in sent for end in (one, other)}
+        for sender, _, frame in sent:
+            wires[sender.name].send(frame)
+        time.sleep(ROUND_WAIT)
+        heard = {name: set(wire.waiting()) for name, wire in wires.items()}
+    return [frame in heard[receiver.name] for _, receiver, frame in sent]
 
 
 def test_who_reaches_whom_from_port_to_port(site: Site) -> None:
-    """To all at once and to each alone, in both versions."""
-    found, expected = {}, {}
-    for sender, others in site.together():
-        for other in others:
-            expected[sender.name, other.name] = {"IPv4": site.meets(sender, other), "IPv6": site.meets(sender, other)}
-        sent = [frames.udp(between(sender, other, version), 53) for other in others for version in (4, 6)]
-        for number, (other, arrived) in enumerate(zip(others, arriving(sender, others, sent), strict=True)):
-            found[sender.name, other.name] = {"IPv4": arrived[2 * number], "IPv6": arrived[2 * number + 1]}
-    assert found == expected
+    """Each with each on the same bridge, in both versions."""
+    pairs = [(one, other, version) for one, other in site.together() for version in VERSIONS]
+    expected = {(one.name, other.name, version): meets(one, other) for one, other, version in pairs}
+    arrived = arriving([(one, other, frames.udp(between(one, other, version), 53)) for one, other, version in pairs])
+    assert dict(zip(expected, arrived, strict=True)) == expected
 
 
 def test_everybody_reaches_the_host(site: Site) -> None:
@@ -168,8 +166,6 @@ def test_the_host_of_a_network_routes_nothing_back(site: Site) -> None:
 
 def test_who_finds_whom(site: Site) -> None:
     """ARP never comes to iptables; isolated ports stop it as well."""
-    one, other = site.ends["apart1"], site.ends["apart2"]
-    sent = [frames.arp_request(between(one, other))]
-    assert arriving(one, [other], sent) == [[not site.lab.files.host.platform.isolates_ports]]
-    one, other = site.ends["closed1"], site.ends["closed2"]
-    assert arriving(one, [other], [frames.arp_request(between(one, other))]) == [[True]]
+    pairs = [(site.ends[f"{who}1"], site.ends[f"{who}2"]) for who in ("apart", "closed")]
+    arrived = arriving([(one, other, frames.arp_request(between(one, other))) for one, other in pairs])
+    assert arrived == [not site.lab.files.host.platform.isolates_ports, True]

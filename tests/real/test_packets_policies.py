@@ -47,7 +47,8 @@ def shop() -> Iterator[dict[str, LabGuest | ExampleHost]]:
     with ExitStack() as stack:
         lab = stack.enter_context(running("kvm-cn3"))
         around = ["192.168.201.1/24", "2001:db8:201::1/64"]
-        nodes: dict[str, LabGuest | ExampleHost] = {"host": lab, "outside": stack.enter_context(outside(lab, "eno1", "br0", around))}
+        nodes: dict[str, LabGuest | ExampleHost] = {"host": lab}
+        nodes["outside"] = stack.enter_context(outside(lab, "eno1", "br0", around))
         for name in ("web", "app", "db"):
             nodes[name] = stack.enter_context(guest_of(lab, f"shop-{name}01"))
         yield nodes

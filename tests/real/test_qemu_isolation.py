@@ -1,8 +1,8 @@
 """el9's isolation on a kernel that has all of it: the rendered table, and who still reaches whom.
 
-All words in one boot: `guests` on a bridge with two uplinks and on one without any, `all` and `groups`, and a network of
-libvirt's. Each guest, and what is behind an uplink, is a network namespace; a pair of guests on a bridge of their own
-shows that the table is about the named bridges alone.
+All words in one boot: `guests` on a bridge with two uplinks and on one without any, `all`, `groups`, and a network
+that libvirt runs. Each guest, and what is behind an uplink, is a network namespace; a pair of guests on a bridge of
+their own shows that the table is about the named bridges alone.
 """
 
 from __future__ import annotations

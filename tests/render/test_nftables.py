@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from kvmgen.artifact import Artifact, Kind
+from kvmgen.inventory.isolation import tap_in_group, tap_prefix
 from kvmgen.model.site import views
 from kvmgen.pipeline import load
 from kvmgen.render import nftables, render
@@ -68,6 +70,71 @@ def test_a_rule_of_iptables_for_both_families(platform: str, tmp_path: Path) -> 
     texts = [file.text for file in files.values() if file.kind is Kind.FIREWALL]
     assert [sum(text.count(rule) for text in texts) for rule in rules] == [2, 2, 2]
     assert any("bridge-nf-call-ip6tables = 1" in file.text for file in files.values())
+
+
+def grouped(folder: Path, platform: str) -> dict[str, Artifact]:
+    """A bridge that isolates all, one with two groups, and libvirt's networks with each of their words."""
+    host = {"platform": platform, "ethernets": {"eno1": {}, "eno2": {}, "eno3": {}}}
+    bridges = {"br11": {"ports": ["eno1", "eno2"], "isolation": "all"}, "br12": {"isolation": "groups"}}
+    files = {"site.yaml": SITE, "hosts/kvm01.yaml": json.dumps({**host, "bridges": bridges})}
+    for name, word, own in (("apart", "guests", "192.0.2.1/24"), ("teams", "groups", "2001:db8::1/64")):
+        network = {"hosts": {"kvm01": {}}, "forward": "isolated", "bridge": {"name": f"virbr-{name}"}}
+        files[f"networks/{name}.yaml"] = json.dumps({**network, "addresses": [own], "isolation": word})
+    for guest, group in (("web", "shop"), ("desk", "back-office")):
+        plugs: dict[str, dict[str, str]] = {"eth0": {"bridge": "br12"}, "eth1": {"network": "teams"}}
+        nics = {name: {**plug, "isolation-group": group} for name, plug in plugs.items()}
+        files[f"guests/{guest}.yaml"] = json.dumps({"hosts": ["kvm01"], "memory": "1 GiB", "interfaces": nics})
+    result = load(write(folder, files))
+    assert result.site is not None, result.diagnostics
+    (view,) = views(result.site)
+    return {file.path: file for file in render(view)}
+
+
+def test_groups_all_and_networks_in_the_table(tmp_path: Path) -> None:
+    files = grouped(tmp_path, "el9")
+    assert [line.strip() for line in files[nftables.PATH].text.splitlines() if "ibrname" in line] == [
+        'meta ibrname "br11" iifname != { "eno1", "eno2" } drop',
+        'meta ibrname "br11" oifname != { "eno1", "eno2" } drop',
+        *(f'meta ibrname "br12" iifname "{name}-*" oifname "{name}-*" accept' for name in ("gba42d", "shop")),
+        'meta ibrname "br12" drop',
+        *(f'meta ibrname "virbr-teams" iifname "{name}-*" oifname "{name}-*" accept' for name in ("gba42d", "shop")),
+        'meta ibrname "virbr-teams" drop',
+        'meta ibrname "virbr-apart" ip daddr 192.0.2.0/24 ip daddr != { 192.0.2.1, 192.0.2.255 } drop',
+        'meta ibrname "virbr-teams" ip6 daddr 2001:db8::/64 ip6 daddr != 2001:db8::1 drop',
+    ]
+    assert "<port isolated='yes'/>" in files["libvirt/networks/apart.xml"].text
+    assert "<port isolated='yes'/>" not in files["libvirt/networks/teams.xml"].text
+
+
+@pytest.mark.parametrize(("platform", "by_ports"), [("el6", False), ("el7", False), ("el8.6", True)])
+def test_groups_all_and_networks_by_iptables(platform: str, by_ports: bool, tmp_path: Path) -> None:
+    """A group's accept comes before the drop: firewalld keeps no order among rules of one priority."""
+    files = grouped(tmp_path, platform)
+    texts = "".join(file.text for file in files.values() if file.kind is Kind.FIREWALL)
+    bridged = "-m physdev --physdev-is-bridged"
+    accept = f"-i br12 -o br12 {bridged} --physdev-in shop-+ --physdev-out shop-+ -j ACCEPT"
+    for rule in (
+        f"-i br11 -o br11 {bridged} ! --physdev-in eno1 -m physdev ! --physdev-in eno2 -j DROP",
+        f"-i br11 -o br11 {bridged} ! --physdev-out eno1 -m physdev ! --physdev-out eno2 -j DROP",
+        *(accept, f"-i br12 -o br12 {bridged} -j DROP"),
+        *(f"-i virbr-{name} -o virbr-{name} -j DROP" for name in ("apart", "teams")),
+    ):
+        assert texts.count(rule) == 2, rule
+    assert platform == "el6" or f"priority='-10001'>{accept}" in texts
+    assert texts.index(accept) < texts.index(f"-i br12 -o br12 {bridged} -j DROP")
+    assert ("<port isolated='yes'/>" in files["libvirt/networks/apart.xml"].text) is by_ports
+
+
+def test_the_names_of_a_groups_taps(tmp_path: Path) -> None:
+    """A short group's own name; of others, and of those that libvirt would drop, a part and a hash."""
+    prefixes = [tap_prefix(group) for group in ("shop", "back-office", "vnet1", "vif", "sixsix", "g-1", "a")]
+    assert [prefixes[at] for at in (0, 4, 6)] == ["shop-", "sixsix-", "a-"]
+    assert all(re.fullmatch(r"g..?[0-9a-f]{3}-", prefixes[at]) for at in (1, 2, 3, 5))
+    assert len(set(prefixes)) == len(prefixes)
+    assert not any(one != other and one.startswith(other) for one in prefixes for other in prefixes)
+    assert all(len(tap_in_group(group, "a-guest", "eth0")) <= 15 for group in ("sixsix", "back-office"))
+    domain = grouped(tmp_path, "el9")["libvirt/domains/web.xml"].text
+    assert f"<target dev='{tap_in_group('shop', 'web', 'eth0')}'/>" in domain
 
 
 @pytest.mark.real

@@ -185,7 +185,9 @@ def cut_below(site: Site) -> Iterator[Diagnostic]:
     Source: libvirt's "Filtering chains" (https://libvirt.org/formatnwfilter.html#filtering-chains).
     """
     found: dict[Origin, Diagnostic] = {}
-    for _, tree in used_trees(site):
+    for filter_, tree in used_trees(site):
+        if filter_.origin.file.startswith("policies/"):
+            continue  # a policy means both IP versions, whichever of them the interface has
         for family in (IPV4, IPV6):
             accept = next((one for one in tree if one.is_own and _is_accept(one.rule, family)), None)
             drop = next((one for one in tree if _ends_frames(one)), None)

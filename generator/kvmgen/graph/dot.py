@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from kvmgen.graph.picture import Edge, Graph, Kind, Node, State, clean, heading, label, lines
+from kvmgen.graph.picture import Graph, Kind, Node, State, clean, heading, label, lines
 
 _SHAPES: Mapping[Kind, str] = MappingProxyType(
     {
@@ -37,6 +37,7 @@ def draw(graph: Graph) -> str:
 
 
 def _lines(graph: Graph) -> Iterator[str]:
+    names = {node.id: f"n{number}" for number, node in enumerate(graph.nodes, 1)}
     yield f"{'digraph' if graph.directed else 'graph'} {quoted([clean(graph.title)])} {{"
     yield f"  rankdir=LR; tooltip={quoted([clean(graph.description, 200)])};"
     yield '  node [fontname="monospace"]; edge [fontname="monospace", fontsize=10];'
@@ -44,23 +45,19 @@ def _lines(graph: Graph) -> Iterator[str]:
         yield f"  subgraph cluster_{number} {{"
         style = f"{_STYLES[group.state]}; " if group.state else ""
         yield f"    label={quoted([heading(group)])}; {style.replace(', ', '; ')}"
-        yield from (f"    {_node(node)}" for node in graph.within(group.id))
+        yield from (f"    {names[node.id]} {_node(node)}" for node in graph.within(group.id))
         yield "  }"
-    yield from (f"  {_node(node)}" for node in graph.within(None))
-    yield from (f"  {_edge(edge, '->' if graph.directed else '--')}" for edge in graph.edges)
+    yield from (f"  {names[node.id]} {_node(node)}" for node in graph.within(None))
+    arrow = "->" if graph.directed else "--"
+    for edge in graph.edges:
+        text = f"label={quoted(label(edge))}{_style(edge.state)}"
+        yield f"  {names[edge.source]} {arrow} {names[edge.target]} [{text}];"
     yield "}"
 
 
 def _node(node: Node) -> str:
     several = ", peripheries=2" if node.count > 1 else ""
-    return (
-        f"{quoted([node.id])} [label={quoted(lines(node))}, shape={_SHAPES[node.kind]}{several}{_style(node.state)}];"
-    )
-
-
-def _edge(edge: Edge, arrow: str) -> str:
-    text = f"label={quoted(label(edge))}{_style(edge.state)}"
-    return f"{quoted([edge.source])} {arrow} {quoted([edge.target])} [{text}];"
+    return f"[label={quoted(lines(node))}, shape={_SHAPES[node.kind]}{several}{_style(node.state)}];"
 
 
 def _style(state: State) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from kvmgen.graph.picture import Edge, Graph, Group, Node
@@ -17,7 +17,7 @@ def grouped(graph: Graph, most: int) -> Graph:
     """The picture with more than ``most`` equal guests, or equal hosts, drawn as one; each drawn where it is 0.
 
     Guests are equal where kind, notes, marks and everything that they are connected to are; hosts where all in them is
-    but for names and numbers of guests, and for addresses.
+    but for names and numbers of guests, and for addresses. Guests whose names differ in numbers alone come first.
     """
     return _with_guests_as_one(_with_hosts_as_one(graph, most), most) if most else graph
 
@@ -85,23 +85,41 @@ def _moved(graph: Graph, into: Mapping[str, str]) -> Graph:
 
 
 def _with_guests_as_one(graph: Graph, most: int) -> Graph:
+    """Equal guests that also have a name in common (web01, web02) first; then what is left, whatever its names."""
+    looks = _guest_looks(graph)
+    by_name = _counted(graph.nodes, lambda node: (looks[node.id], _stem(node)))
+    rest = [node for members in by_name for node in members if len(members) <= most]
+    alike = [members for members in (*by_name, *_counted(rest, lambda node: looks[node.id])) if len(members) > most]
+    into = {node.id: members[0].id for members in alike for node in members}
+    ones = {members[0].id: _as_one(members) for members in alike}
+    nodes = [ones.get(node.id, node) for node in graph.nodes if into.get(node.id, node.id) == node.id]
+    renamed = {node.id: into.get(node.id, node.id) for node in graph.nodes}
+    return replace(graph, nodes=tuple(nodes), edges=_once(graph.edges, renamed))
+
+
+def _guest_looks(graph: Graph) -> dict[str, Hashable]:
+    """By node, what equal guests share; its own id where it is no guest."""
     ends = _ends(graph.edges)
-    alike: defaultdict[Hashable, list[Node]] = defaultdict(list)
+    found: dict[str, Hashable] = {}
     for node in graph.nodes:
         around = frozenset((out, end, edge.name, edge.label, edge.state) for out, end, edge in ends[node.id])
-        look = (node.group, node.kind, node.notes, node.state, around) if node.kind.is_guest else node.id
-        alike[look].append(node)
-    into: dict[str, str] = {}
-    nodes: list[Node] = []
-    for members in alike.values():
-        into |= {node.id: members[0].id if len(members) > most else node.id for node in members}
-        nodes += [_as_one(members)] if len(members) > most else members
-    return replace(graph, nodes=tuple(nodes), edges=_once(graph.edges, into))
+        found[node.id] = (node.group, node.kind, node.notes, node.state, around) if node.kind.is_guest else node.id
+    return found
+
+
+def _counted(nodes: Iterable[Node], look: Callable[[Node], Hashable]) -> list[list[Node]]:
+    found: defaultdict[Hashable, list[Node]] = defaultdict(list)
+    for node in nodes:
+        found[look(node)].append(node)
+    return list(found.values())
+
+
+def _stem(node: Node) -> str:
+    """A name without its numbers."""
+    return re.sub(r"[0-9]+", "", node.name)
 
 
 def _as_one(members: Sequence[Node]) -> Node:
-    if len(members) == 1:
-        return members[0]
     return replace(members[0], name=_span(node.name for node in members), own=(), count=len(members))
 
 
@@ -113,11 +131,11 @@ def _once(edges: Iterable[Edge], renamed: Mapping[str, str]) -> tuple[Edge, ...]
 
 def _span(names: Iterable[str]) -> str:
     """The first and the last of some names, counted as people count: web9 before web10."""
-    known = sorted(names, key=_counted)
+    known = sorted(names, key=_as_people_count)
     return f"{known[0]} \u2026 {known[-1]}"
 
 
-def _counted(name: str) -> list[tuple[int, str]]:
+def _as_people_count(name: str) -> list[tuple[int, str]]:
     """Texts and numbers in turn, so that like is compared with like."""
     parts = re.split(r"([0-9]+)", name)
     return [(len(part), part) if part.isdigit() else (0, part) for part in parts]

@@ -7,7 +7,7 @@ Lengths are SVG's pixels; all of it is whole numbers, so that every machine writ
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -92,7 +92,8 @@ def text_width(text: str, character: float) -> int:
 def layout(graph: Graph) -> Layout:
     """Everything's place."""
     columns = _columns(graph)
-    slots = {node.id: _slot(graph, node, columns[node.id]) for node in graph.nodes}
+    labelled = Counter(edge.source if graph.directed else edge.target for edge in graph.edges)
+    slots = {node.id: _slot(node, columns[node.id], labelled[node.id]) for node in graph.nodes}
     groups: dict[str | None, list[Slot]] = {group.id: [] for group in graph.groups} | {None: []}
     for node in graph.nodes:
         groups[node.group].append(slots[node.id])
@@ -141,9 +142,8 @@ _MOST_STEPS = 8
 """Networks behind gateways behind gateways: nobody has more, and a circle ends."""
 
 
-def _slot(graph: Graph, node: Node, column: int) -> Slot:
+def _slot(node: Node, column: int, ports: int) -> Slot:
     texts = lines(node)
-    ports = sum(1 for edge in graph.edges if node.id == (edge.source if graph.directed else edge.target))
     width = max(text_width(text, CHARACTER) for text in texts) + 2 * _PAD
     return Slot(column, width, max(len(texts) * LINE + _PAD, (ports + 1) * LINE))
 

@@ -95,8 +95,8 @@ proposal for YAML 1.1 (https://yaml.org/type/merge.html).
 STRAY_FILE = """\
 Nothing reads this: a guest in the wrong folder, or under the wrong suffix, would never reach its host.
 
-Objects stand in hosts/, networks/, guests/ and filters/, as NAME.yaml and not deeper. A name that starts with a dot is
-left alone.
+Objects stand in hosts/, networks/, guests/, filters/ and policies/, as NAME.yaml and not deeper. A name that starts
+with a dot is left alone.
 
 Bad::
 

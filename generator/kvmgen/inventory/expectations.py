@@ -6,15 +6,36 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvmgen.diagnostics import Origin
-from kvmgen.inventory.context import Data
+from kvmgen.inventory.context import NOT_TOGETHER, Context, Data
 from kvmgen.model.expectation import GUESTS, NAMED, OUTSIDE, POLICY, End, Expectation
 
 _TYPES = {"icmp": {"echo-request": 8, "timestamp-request": 13}, "icmpv6": {"echo-request": 128}}
 
 
-def expectations(data: Data, origin: Origin, policy: str | None = None) -> tuple[Expectation, ...]:
+_ONE_OF = ("tcp", "udp", "icmp", "icmpv6")
+
+
+def expectations(context: Context, data: Data, origin: Origin, policy: str | None = None) -> tuple[Expectation, ...]:
     """A document's expectations; in a policy, an end that isn't said is the policy's members."""
-    return tuple(_expectation(said, origin.at("expect", index), policy) for index, said in enumerate(_said(data)))
+    found = []
+    for index, said in enumerate(_said(data)):
+        at = origin.at("expect", index)
+        if not _contradicts_itself(context, said, at):
+            found.append(_expectation(said, at, policy))
+    return tuple(found)
+
+
+def _contradicts_itself(context: Context, said: Data, origin: Origin) -> bool:
+    """Whether an expectation has words that don't go together, which is told."""
+    protocols = [word for word in _ONE_OF if word in said]
+    pairs = [(protocols[0], word) for word in protocols[1:]]
+    pairs += [("only-from", word) for word in ("from", "spoof", "verdict") if "only-from" in said and word in said]
+    pairs += [("spoof", word) for word in ("to", *_ONE_OF) if "spoof" in said and word in said]
+    for one, other in pairs[:1]:
+        message = f"an expectation says {one} or {other}, never both"
+        hint = "Write two expectations: each asks for one packet, and `only-from` and `spoof` say the rest themselves."
+        context.error(NOT_TOGETHER, origin.at(other), message, hint, on_key=True)
+    return bool(pairs)
 
 
 def _said(data: Data) -> list[Data]:

@@ -69,7 +69,7 @@ def lower(documents: Documents) -> tuple[Site | None, list[Diagnostic]]:
         filters=filters,
         filter_trees=trees,
         policies=policies,
-        expects=expectations(said, documents.site.origin),
+        expects=expectations(context, said, documents.site.origin),
     )
     return site, context.diagnostics
 

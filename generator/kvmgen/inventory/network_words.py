@@ -87,7 +87,7 @@ def _on_hosts_bridge(context: Context, place: Place) -> None:
     _refuse(context, place, ("segment",), "the host's bridge names its own")
     if "isolation" in place.data:
         message = "the network is a bridge of the host, on which others may be too: isolation is that bridge's"
-        hint = f"Write it at the bridge: `isolation: {place.data['isolation']}` in hosts/{place.host}.yaml."
+        hint = f"Write it at the bridge, in the host's file: `isolation: {place.data['isolation']}`."
         context.error(NOT_TOGETHER, place.at("isolation"), message, hint, on_key=True)
 
 

@@ -63,7 +63,7 @@ def _policy(context: Context, name: str, document: Document, names: Names) -> Po
         origin=origin,
         allow_in=_entries(context, data, origin, "allow-in", names),
         allow_out=_entries(context, data, origin, "allow-out", names),
-        expects=expectations(data, origin, name),
+        expects=expectations(context, data, origin, name),
     )
 
 

@@ -12,14 +12,14 @@ line that decides; `kvmgen reach` shows the whole way. `one-way` means that the 
 Bad::
 
     # site.yaml
-    name: case
+    name: example
     expect:
       - {from: outside, to: web01, tcp: 80, verdict: blocked}
 
 Good::
 
     # site.yaml
-    name: case
+    name: example
     expect:
       - {from: outside, to: web01, tcp: 80, verdict: delivered}
 
@@ -36,17 +36,23 @@ guest that would have to route it and whose inside isn't compiled. No verdict is
 Bad::
 
     # site.yaml
-    name: case
+    name: example
     expect:
-      - {from: web01, to: 192.0.2.99, tcp: 80}
-    # firewall of kvm01: `-m string` looks into the packet
+      - {from: web02, to: 198.51.100.9, tcp: 80}
+
+    # guests/web02.yaml
+    interfaces:
+      eth0:
+        bridge: br0
+        addresses: [192.0.2.21/24]
+        routes: [{to: 198.51.100.0/24, via: 192.0.2.20}]
 
 Good::
 
     # site.yaml
-    name: case
+    name: example
     expect:
-      - {from: outside, to: web01, tcp: 80}
+      - {from: web02, to: web01, tcp: 80}
 
 Source: the matches of iptables (https://ipset.netfilter.org/iptables-extensions.man.html).
 """
@@ -59,14 +65,14 @@ A name is misspelt, a policy has no members, or the two ends have no IP version 
 Bad::
 
     # site.yaml
-    name: case
+    name: example
     expect:
       - {from: outside, to: web99, tcp: 80}
 
 Good::
 
     # site.yaml
-    name: case
+    name: example
     expect:
       - {from: outside, to: web01, tcp: 80}
 

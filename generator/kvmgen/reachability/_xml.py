@@ -31,3 +31,8 @@ def children(element: Element, tag: str | None = None) -> Iterator[Element]:
 def attributes(element: Element) -> dict[str, str]:
     """What the element's attributes say."""
     return {str(name): str(text) for name, text in element.attrib.items()}
+
+
+def text_of(element: Element) -> str:
+    """The element as it is written, on one line."""
+    return " ".join(etree.tostring(element, encoding="unicode", with_tail=False).split())

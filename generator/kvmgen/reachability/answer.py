@@ -239,7 +239,9 @@ def _nearby(
         yield source, target, own, asked
         return
     machines = [one, *(other for other in places.of[f"{one.kind}:{one.owner}"] if other != one)]
-    if places.next_hop(machines, far) is None and places.outside_of(one.segment, one.host) is not None:
+    found = places.next_hop(machines, far)
+    is_told = found is not None and (found[0] == one or places.names_gateway(one))
+    if not is_told and places.outside_of(one.segment, one.host) is not None:
         near = places.unused(one, asked if source.is_outside else own)
         far = near or far
     yield (source, target, own, far) if target.is_outside else (source, target, far, asked)

@@ -137,12 +137,13 @@ class PacketFilter:
         if packet.version is None:
             return []
         called = self.settings.calls_iptables(packet.version)
+        up = self._up_from_the_bridge(packet, way)
         if not called.on:
             if way.bridged:
                 return [Step(where="bridge netfilter", verdict=Verdict.PASS, cause=called.cause)]
             way, source, target = replace(way, port_in=None, port_out=None), None, None
         seen = self._untracked(Seen(packet, way))
-        return _decided([*self._prerouting(seen), *self._forwarding(seen, source, target)])
+        return _decided([*up, *self._prerouting(seen), *self._forwarding(seen, source, target)])
 
     def _forwarding(self, seen: Seen, source: TapFilter | None, target: TapFilter | None) -> Iterator[Step]:
         version = _version(seen)
@@ -254,12 +255,13 @@ class PacketFilter:
 
     def input(self, packet: Packet, way: Way, source: TapFilter | None) -> list[Step]:
         """What happens to what is for the machine itself."""
+        up = self._up_from_the_bridge(packet, way)
         if packet.version is None:
-            return []
+            return _decided(up)
         if not self.settings.calls_iptables(packet.version).on:
             way, source = replace(way, port_in=None), None
         seen = self._untracked(Seen(packet, way))
-        return _decided([*self._prerouting(seen), *self._inwards(seen, source)])
+        return _decided([*up, *self._prerouting(seen), *self._inwards(seen, source)])
 
     def _inwards(self, seen: Seen, source: TapFilter | None) -> Iterator[Step]:
         version = _version(seen)
@@ -305,6 +307,12 @@ class PacketFilter:
     def bridge(self, packet: Packet, way: Way) -> list[Step]:
         """What nftables' bridge family does with a frame between two ports of a bridge."""
         return [] if self._bridge_table is None else [self._bridge_table.step(packet, way)]
+
+    def _up_from_the_bridge(self, packet: Packet, way: Way) -> list[Step]:
+        """What nftables' bridge family does with a frame that a port brings to the machine, to be routed or not."""
+        if self._bridge_table is None or way.bridged or way.port_in is None:
+            return []
+        return [self._bridge_table.step(packet, way, "input")]
 
     def forwards(self, version: int, interface: str = "all") -> bool:
         """Whether the machine routes; libvirt switches that on as it starts a network that isn't isolated."""

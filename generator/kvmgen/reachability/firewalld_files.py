@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 
-from lxml import etree
-
-from kvmgen.reachability._xml import line_of, read
+from kvmgen.reachability._xml import Element, line_of, read, text_of
 from kvmgen.reachability.firewalld_services import DESTINATIONS, POLICIES, SERVICES, ZONES
 from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.step import Cause
@@ -109,7 +107,7 @@ class Reader:
             redirects=tuple(self._redirects(root, path, own)),
         )
 
-    def _redirects(self, root: etree._Element, path: str, own: bool) -> Iterator[Line]:
+    def _redirects(self, root: Element, path: str, own: bool) -> Iterator[Line]:
         for element in root.findall("forward-port"):
             port, protocol = element.get("port", "").replace("-", ":"), element.get("protocol", "tcp")
             to, at = element.get("to-addr", ""), element.get("to-port", "")
@@ -117,7 +115,7 @@ class Reader:
             text = f"-p {protocol} --dport {port} -j {goes}"
             yield Line(text=text, cause=_cause(path, element, own), version=6 if ":" in to else 4 if to else 0)
 
-    def _lines(self, element: etree._Element, path: str, own: bool) -> Iterator[Line]:
+    def _lines(self, element: Element, path: str, own: bool) -> Iterator[Line]:
         cause = _cause(path, element, own)
         if element.tag == "rule":
             yield from self._rich(element, cause)
@@ -128,7 +126,7 @@ class Reader:
             for version, words in self._words(element):
                 yield Line(text=f"{words} -j ACCEPT", cause=cause, version=version)
 
-    def _rich(self, rule: etree._Element, cause: Cause) -> Iterator[Line]:
+    def _rich(self, rule: Element, cause: Cause) -> Iterator[Line]:
         """A rich rule; one that only logs or counts has no action, and decides nothing."""
         blocks = rule.find("icmp-block") is not None
         action = next((child.tag for child in rule if child.tag in _ACTIONS), "reject" if blocks else None)
@@ -149,7 +147,7 @@ class Reader:
                 stage=stage,
             )
 
-    def _words(self, element: etree._Element) -> Iterator[tuple[int, str]]:
+    def _words(self, element: Element) -> Iterator[tuple[int, str]]:
         """What a packet must be like for an element, each with its IP version (0 for both)."""
         name, protocol = element.get("name", ""), element.get("protocol", "")
         match element.tag:
@@ -183,7 +181,7 @@ class Reader:
                 if version == 0 or towards:
                     yield version, f"-d {towards} {words}" if towards else words
 
-    def _service_file(self, root: etree._Element, seen: set[str]) -> Iterator[tuple[int, str]]:
+    def _service_file(self, root: Element, seen: set[str]) -> Iterator[tuple[int, str]]:
         destination = root.find("destination")
         for element in root:
             if element.tag == "include" and element.get("service", "") not in seen:
@@ -204,12 +202,11 @@ def _stem(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(".xml")
 
 
-def _cause(path: str, element: etree._Element, own: bool) -> Cause:
-    text = etree.tostring(element, encoding="unicode", with_tail=False)
-    return Cause(file=path, text=" ".join(text.split()), line=0 if own else line_of(element))
+def _cause(path: str, element: Element, own: bool) -> Cause:
+    return Cause(file=path, text=text_of(element), line=0 if own else line_of(element))
 
 
-def _ends(rule: etree._Element) -> tuple[str, int]:
+def _ends(rule: Element) -> tuple[str, int]:
     """A rich rule's source and destination as words, and its IP version (0 for both)."""
     family = _FAMILIES.get(rule.get("family", ""), 0)
     words: list[str] = []

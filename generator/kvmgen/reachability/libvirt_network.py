@@ -9,11 +9,9 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 
-from lxml import etree
-
 from kvmgen.model.platform import Platform, Version
 from kvmgen.model.values import Network
-from kvmgen.reachability._xml import line_of, read
+from kvmgen.reachability._xml import Element, line_of, read
 from kvmgen.reachability.folder import Folder
 from kvmgen.value import value
 
@@ -155,7 +153,7 @@ def _to(addresses: str, ports: str = "") -> str:
 # -- the network's XML -------------------------------------------------------------------------------------------------
 
 
-def _network(path: str, root: etree._Element) -> VirtualNetwork | None:
+def _network(path: str, root: Element) -> VirtualNetwork | None:
     forward, bridge = root.find("forward"), root.find("bridge")
     mode = "isolated" if forward is None else forward.get("mode", "nat")
     if bridge is None or mode not in (*_RULED, "open"):
@@ -179,7 +177,7 @@ def _network(path: str, root: etree._Element) -> VirtualNetwork | None:
     )
 
 
-def _device(forward: etree._Element | None) -> str:
+def _device(forward: Element | None) -> str:
     """The first device is the only one that rules are made for."""
     if forward is None:
         return ""
@@ -187,7 +185,7 @@ def _device(forward: etree._Element | None) -> str:
     return str(forward.get("dev", "")) or ("" if first is None else str(first.get("dev", "")))
 
 
-def _range(nat: etree._Element | None, tag: str) -> str:
+def _range(nat: Element | None, tag: str) -> str:
     found = None if nat is None else nat.find(tag)
     if found is None:
         return ""
@@ -195,7 +193,7 @@ def _range(nat: etree._Element | None, tag: str) -> str:
     return start if start == end else f"{start}-{end}"
 
 
-def _subnet(ip: etree._Element) -> Network:
+def _subnet(ip: Element) -> Network:
     address = ip.get("address", "")
     mask = ip.get("prefix") or ip.get("netmask") or ("64" if ":" in address else "24")
     return ipaddress.ip_network(f"{address}/{mask}", strict=False)

@@ -1,4 +1,4 @@
-"""The machine's own table of nftables' bridge family: which frames it keeps from other ports.
+"""The machine's own table of nftables' bridge family: which frames it keeps from other ports, and from the machine.
 
 The forms that a build writes are understood, and rules made of the same words; others are unknown. Source: nft(8).
 """
@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
+from kvmgen.model.values import Network
 from kvmgen.reachability.packet import ARP, IPV4, IPV6, Packet
 from kvmgen.reachability.step import Cause, Step, Verdict
 from kvmgen.reachability.way import Way
 from kvmgen.value import value
 
 PATH = "etc/nftables/kvmgen.nft"
-_WHERE = "nftables, bridge forward"
+_HOOKS = ("forward", "input")
 _VERDICTS = MappingProxyType({"drop": Verdict.DROP, "accept": Verdict.ACCEPT, "reject": Verdict.REJECT})
 _ETHERTYPES = MappingProxyType({"ip": IPV4, "ip6": IPV6, "arp": ARP})
 
@@ -33,6 +35,10 @@ _FIELDS: Mapping[tuple[str, ...], _Field] = MappingProxyType(
         ("meta", "oifname"): lambda _, way: way.port_out or "",
         ("ether", "saddr"): lambda packet, _: packet.source_mac,
         ("ether", "daddr"): lambda packet, _: packet.target_mac,
+        ("ip", "saddr"): lambda packet, _: str(packet.source) if packet.version == 4 else "",
+        ("ip", "daddr"): lambda packet, _: str(packet.target) if packet.version == 4 else "",
+        ("ip6", "saddr"): lambda packet, _: str(packet.source) if packet.version == 6 else "",
+        ("ip6", "daddr"): lambda packet, _: str(packet.target) if packet.version == 6 else "",
         ("ether", "type"): lambda packet, _: str(packet.ethertype if packet.vlan is None else 0x8100),
     }
 )
@@ -43,10 +49,16 @@ class _Condition:
     field: _Field
     values: frozenset[str]
     negated: bool
+    networks: tuple[Network, ...] | None = None
 
     def holds(self, packet: Packet, way: Way) -> bool:
+        """A packet of another IP version has no such address, whether or not the condition is negated."""
         given = self.field(packet, way)
-        return any(fnmatchcase(given, known) for known in self.values) is not self.negated
+        if self.networks is None:
+            return any(fnmatchcase(given, known) for known in self.values) is not self.negated
+        if not given:
+            return False
+        return any(ip_address(given) in network for network in self.networks) is not self.negated
 
 
 @value
@@ -58,40 +70,38 @@ class _Rule:
 
 
 class BridgeTable:
-    """The chains of the bridge family's hook forward, rule by rule."""
+    """The bridge family's hooks, rule by rule: ``forward`` is from port to port, ``input`` to the machine."""
 
     def __init__(self, text: str, path: str = PATH) -> None:
-        self._rules: list[_Rule] = []
-        self._policy: tuple[Verdict, Cause] | None = None
+        self._rules: dict[str, list[_Rule]] = {hook: [] for hook in _HOOKS}
+        self._policies: dict[str, tuple[Verdict, Cause]] = {}
         self._read(text, path)
 
-    def step(self, packet: Packet, way: Way) -> Step:
-        """What the table does with a frame between two ports of a bridge."""
-        for rule in self._rules:
+    def step(self, packet: Packet, way: Way, hook: str = "forward") -> Step:
+        """What the table does with a frame at a hook."""
+        where = f"nftables, bridge {hook}"
+        for rule in self._rules[hook]:
             if all(condition.holds(packet, way) for condition in rule.conditions):
                 verdict = Verdict.UNKNOWN if rule.unclear else rule.verdict
-                return Step(where=_WHERE, verdict=verdict, cause=rule.cause, why=rule.unclear)
-        verdict, cause = self._policy or (Verdict.PASS, None)
-        return Step(where=_WHERE, verdict=verdict, cause=cause)
+                return Step(where=where, verdict=verdict, cause=rule.cause, why=rule.unclear)
+        verdict, cause = self._policies.get(hook, (Verdict.PASS, None))
+        return Step(where=where, verdict=verdict, cause=cause)
 
     def _read(self, text: str, path: str) -> None:
-        family, chain = "", ""
+        family, hook = "", ""
         for number, line in enumerate(text.splitlines(), start=1):
-            words = line.partition("#")[0].split()
+            words = line.partition("#")[0].replace(";", " ; ").split()
             cause = Cause(file=path, line=number, text=line.strip())
             if words[:1] == ["table"] and words[-1] == "{":
                 family = words[1]
-            elif words[:1] == ["chain"]:
-                chain = words[1]
             elif words[:1] == ["type"]:
-                if "forward" not in words:
-                    chain = ""
-                elif "drop" in [word.strip(";") for word in words]:
-                    self._policy = Verdict.DROP, cause
-            elif family == "bridge" and chain and words and words != ["}"]:
-                self._rules.append(_rule(line.partition("#")[0], cause))
-            elif words == ["}"]:
-                chain = ""
+                hook = next((word for word in _HOOKS if word in words), "")
+                if hook and "drop" in words:
+                    self._policies[hook] = Verdict.DROP, cause
+            elif words[:1] == ["chain"] or words == ["}"]:
+                hook = ""
+            elif family == "bridge" and hook and words:
+                self._rules[hook].append(_rule(line.partition("#")[0], cause))
 
 
 def _rule(text: str, cause: Cause) -> _Rule:
@@ -111,9 +121,19 @@ def _rule(text: str, cause: Cause) -> _Rule:
         negated = words[:1] == ["!="]
         words = words[1:] if words[:1] in (["!="], ["=="]) else words
         values, words = _values(words)
-        conditions.append(_Condition(field=_FIELDS[name], values=frozenset(_spelled(name, values)), negated=negated))
+        try:
+            conditions.append(_condition(name, values, negated))
+        except ValueError:  # a range, a set's name
+            words = [*name, *values, *words]
+            break
     why = f"the rule's words {' '.join(words)!r} aren't understood"
     return _Rule(conditions=tuple(conditions), verdict=Verdict.UNKNOWN, cause=cause, unclear=why)
+
+
+def _condition(name: tuple[str, ...], values: Sequence[str], negated: bool) -> _Condition:
+    known = frozenset(_spelled(name, values))
+    networks = tuple(ip_network(one, strict=False) for one in known) if name[0] in ("ip", "ip6") else None
+    return _Condition(field=_FIELDS[name], values=known, negated=negated, networks=networks)
 
 
 def _values(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -233,6 +233,11 @@ class Places:
         for own in party.learned:
             yield RouteTo(to=_everything(own.version), via=own.network.broadcast_address - 1)
 
+    def names_gateway(self, of: Attachment) -> bool:
+        """Whether the inventory or a machine's files name a default route, rather than that one is assumed."""
+        parties = self.site.parties_of.get(of.owner, ()) if of.kind == "guest" else ()
+        return of.kind == "host" or any(party.gateways for party in parties)
+
     def _is_libvirts(self, one: Attachment) -> bool:
         networks = self.site.hosts[one.host].networks.values()
         return any(network.bridge == one.bridge and network.mode != "bridge" for network in networks)
@@ -243,8 +248,9 @@ class Places:
             return target
         if target.kind == "host" or self._is_routed_by_host(target):
             return self._first_reached(self.of[f"host:{target.host}"])
-        for one in self.on_segment.get(target.segment, ()):
-            if one.kind == "guest" and one.owner in self.site.insides and one != target:
+        routers = [one for one in self.on_segment.get(target.segment, ()) if one.kind == "guest" and one != target]
+        for one in (target, *routers):  # it may be reached by another interface of its own
+            if one.owner in self.site.insides:
                 found = self._first_reached(self.of[f"guest:{one.owner}"])
                 if found is not None:
                     return found

@@ -16,7 +16,7 @@ from kvmgen.reachability.links import Link, links, settings
 from kvmgen.value import value
 
 if TYPE_CHECKING:
-    from lxml.etree import _Element
+    from kvmgen.reachability._xml import Element
 
 ROUTED = ("nat", "route", "open")
 """The forward modes for which libvirt switches forwarding on when it starts the network."""
@@ -229,7 +229,7 @@ def _networks(folder: Folder) -> Iterator[Network]:
         )
 
 
-def _address(ip: _Element) -> Interface:
+def _address(ip: Element) -> Interface:
     length = ip.get("prefix") or ip.get("netmask") or ("64" if ":" in ip.get("address", "") else "32")
     return ip_interface(f"{ip.get('address')}/{length}")
 
@@ -246,7 +246,7 @@ def _taps(folder: Folder, networks: Mapping[str, Network]) -> Iterator[Tap]:
                 yield _tap(folder.name, guest, path, nic, mac, bridge, network)
 
 
-def _tap(host: str, guest: str, path: str, nic: _Element, mac: str, bridge: str, network: Network | None) -> Tap:
+def _tap(host: str, guest: str, path: str, nic: Element, mac: str, bridge: str, network: Network | None) -> Tap:
     reference, vlan = nic.find("filterref"), nic.find("vlan")
     return Tap(
         guest=guest,
@@ -265,13 +265,13 @@ def _tap(host: str, guest: str, path: str, nic: _Element, mac: str, bridge: str,
     )
 
 
-def _parameters(found: Iterable[_Element]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _parameters(found: Iterable[Element]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     values: dict[str, list[str]] = {}
     for parameter in found:
         values.setdefault(parameter.get("name", ""), []).append(parameter.get("value", ""))
     return tuple((name, tuple(several)) for name, several in values.items())
 
 
-def _get(parent: _Element, tag: str, name: str) -> str | None:
+def _get(parent: Element, tag: str, name: str) -> str | None:
     found = parent.find(tag)
     return None if found is None else found.get(name)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from kvmgen.artifact import Artifact, Kind
+from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectChain, DirectRule, Firewall, Node, Policy, RichRule, Zone, ZonePort
 from kvmgen.render._header import made_from
 from kvmgen.render._xml import Content, Element, document, el, escape, when
@@ -24,6 +26,7 @@ def files(node: Node) -> Iterator[Artifact]:
         yield Artifact(
             path="etc/firewalld/direct.xml",
             text=_direct(firewall),
+            lines=partial(_lines, firewall),
             kind=Kind.FIREWALL,
             sources=tuple(dict.fromkeys((firewall.origin, *(rule.origin for rule in firewall.rules)))),
         )
@@ -48,6 +51,13 @@ def _direct(firewall: Firewall) -> str:
             "</direct>\n",
         )
     )
+
+
+def _lines(firewall: Firewall) -> dict[int, Origin]:
+    """Where each rule stands in direct.xml."""
+    lines = enumerate(_direct(firewall).splitlines(), 1)
+    numbers = (number for number, line in lines if line.startswith("  <rule "))
+    return dict(zip(numbers, (rule.origin for rule in firewall.rules), strict=True))
 
 
 def _chain(chain: DirectChain) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from kvmgen.artifact import Artifact, Kind
+from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectRule, Firewall, Node
 from kvmgen.render._header import hash_header
 
@@ -37,7 +39,21 @@ def files(node: Node) -> Iterator[Artifact]:
                 kind=Kind.FIREWALL,
                 sources=tuple(dict.fromkeys((firewall.origin, *(rule.origin for rule in firewall.rules)))),
                 mode=0o600,
+                lines=partial(_lines, firewall, family, hash_header(firewall.origin) + text),
             )
+
+
+def _lines(firewall: Firewall, family: str, text: str) -> dict[int, Origin]:
+    """Where each rule stands in the file."""
+    origins = [rule.origin for table in _BUILT_IN for rule in _in_order(firewall, family, table)]
+    numbers = (number for number, line in enumerate(text.splitlines(), 1) if line.startswith("-A "))
+    return dict(zip(numbers, origins, strict=True))
+
+
+def _in_order(firewall: Firewall, family: str, table: str) -> list[DirectRule]:
+    rules = [rule for rule in firewall.rules if (rule.family, rule.table) == (family, table)]
+    own = [chain.chain for chain in firewall.chains if (chain.family, chain.table) == (family, table)]
+    return _sorted(rules, (*_BUILT_IN[table], *own))
 
 
 def _table(firewall: Firewall, family: str, table: str) -> str:

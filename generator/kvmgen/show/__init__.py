@@ -25,7 +25,10 @@ Known = Callable[[Site], Mapping[str, Any]]
 KINDS: Mapping[str, tuple[Known, Callable[[Site, str], dict[str, Any]]]] = MappingProxyType(
     {
         "host": (lambda site: site.hosts, host),
-        "network": (lambda site: {name: one for carried in site.networks.values() for name, one in carried.items()}, network),
+        "network": (
+            lambda site: {name: one for carried in site.networks.values() for name, one in carried.items()},
+            network,
+        ),
         "guest": (lambda site: site.guests, guest),
         "filter": (lambda site: {**site.filters, **BUILT_IN_FILTERS}, filter_),
         "policy": (lambda site: site.policies, policy),
@@ -62,7 +65,11 @@ def _no_such(kind: str, name: str, names: list[str]) -> str:
     if near:
         return f"There is no {kind} {name!r}. Did you mean {near[0]!r}?"
     some = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-    return f"There is no {kind} {name!r}. There is: {some}." if names else f"There is no {kind} {name!r}: there is none yet."
+    return (
+        f"There is no {kind} {name!r}. There is: {some}."
+        if names
+        else f"There is no {kind} {name!r}: there is none yet."
+    )
 
 
 def _files(site: Site, origin: Origin) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def guest(site: Site, name: str) -> dict[str, Any]:
             if found.watchdog is not None
             else None,
             "autostart": found.autostart,
-            "dns": resolver(inside.dns if inside is not None else seed.dns) if inside or seed else None,
+            "dns": resolver(inside.dns) if inside is not None else resolver(seed.dns) if seed is not None else None,
         }
     )
 

@@ -21,7 +21,9 @@ def filter_(site: Site, name: str) -> dict[str, Any]:
             "uuid": found.uuid,
             "chain": found.chain,
             "priority": found.priority,
-            "rules": [_rule(entry) if isinstance(entry, FilterRule) else f"filter {entry.filter}" for entry in found.entries],
+            "rules": [
+                _rule(entry) if isinstance(entry, FilterRule) else f"filter {entry.filter}" for entry in found.entries
+            ],
             "includes": sorted(_reached(known, name)),
             "included-by": sorted(around - {name}),
             "guests": plugs(site, lambda _, nic: nic.filterref is not None and nic.filterref.filter in around),

@@ -33,7 +33,9 @@ def said(kind: str, value: Mapping[str, Any], thing: Any, site: Site, sources: S
     found = {}
     for pointer in _leaves(value):
         ways = [pointer, pointer[2:]] if kind == "network" and pointer[:1] == ("hosts",) else [pointer]
-        found[pointer] = next(filter(None, (_place(way, layers, sources) for way in ways)), None) or _unsaid(kind, ways[-1])
+        found[pointer] = next(filter(None, (_place(way, layers, sources) for way in ways)), None) or _unsaid(
+            kind, ways[-1]
+        )
     return found
 
 
@@ -43,7 +45,7 @@ def _layers(kind: str, thing: Any, sources: Sources) -> Iterator[Layer]:
     yield Layer(own, origin)
     preset = parse(sources.source("site.yaml"))[0] or {}
     place = Origin("site.yaml")
-    profile = own.get("profile") if isinstance(own, Mapping) else None
+    profile = str(own.get("profile", "")) if isinstance(own, Mapping) else ""
     if profile in preset.get("profiles", {}):
         yield Layer(preset["profiles"][profile], place.at("profiles", profile), f"profile {profile}")
     if kind in ("guest", "host"):

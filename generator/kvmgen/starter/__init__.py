@@ -74,6 +74,8 @@ def schemas() -> dict[str, str]:
 def catalogue() -> str:
     """The installed schemas in SchemaStore's form, for the YAML language server's ``yaml.schemaStore.url``.
 
+    The server fetches a catalogue by http and https alone; the schemas that it names are files of this machine.
+
     Source: https://json.schemastore.org/schema-catalog.json.
     """
     return json.dumps({"version": 1, "schemas": list(_catalogued())}, indent=2)

@@ -11,10 +11,13 @@ from pathlib import Path
 from kvmgen.model.site import Site
 from kvmgen.pipeline import load
 from kvmgen.reachability.answer import Answer
-from kvmgen.reachability.path import Consumers
+from kvmgen.reachability.consumers import Consumers
+from kvmgen.reachability.path import Hop
 from tests.lab.agreement.pairs import pairs
 from tests.lab.agreement.prediction import connected, predicted, told
-from tests.lab.agreement.prober import Outcome, Prober, probing
+from tests.lab.agreement.prober import SECOND_LOOK, Outcome, Prober, probing
+from tests.lab.agreement.special import Special, arrivals, specials
+from tests.lab.agreement.special import predicted as passes
 from tests.lab.agreement.stage import Stage, ports_named, staged
 from tests.lab.agreement.traffic import Probe, Service, services
 from tests.real.packets import compile_host
@@ -36,6 +39,21 @@ class Disagreement:
         return "\n".join([*lines, *(f"  {line}" for line in told(self.answer))])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StrangeDisagreement:
+    """A frame that one of both lets through and the other doesn't."""
+
+    host: str
+    special: Special
+    hops: tuple[Hop, ...]
+    arrived: bool
+
+    def __str__(self) -> str:
+        said = "arrives" if self.arrived else "is stopped"
+        lines = [f"{self.host}: {self.special}: the kernel says that it {said}, kvmgen doesn't"]
+        return "\n".join([*lines, *(f"  {hop.step.where}: {hop.step.verdict} {hop.step.cause}" for hop in self.hops)])
+
+
 @dataclass(slots=True)
 class Figures:
     """What came of the probes; ``unstable`` are those of which the kernel said something else when asked alone."""
@@ -44,7 +62,7 @@ class Figures:
     agreed: int = 0
     unknown: dict[str, int] = field(default_factory=dict)
     unstable: int = 0
-    disagreed: list[Disagreement] = field(default_factory=list)
+    disagreed: list[Disagreement | StrangeDisagreement] = field(default_factory=list)
     seconds: float = 0.0
 
     def add(self, other: Figures) -> None:
@@ -91,6 +109,7 @@ def compare_stage(stage: Stage, prober: Prober, site: Site, wish: Wish) -> Figur
     """Ask of what is staged."""
     chosen = probes(stage, prober, wish)
     consumers = connected(stage, site)
+    prober.serve(chosen)
     prober.warm_up(chosen)
     figures = Figures(probes=len(chosen))
     for probe, observed in zip(chosen, observe(stage, prober, chosen), strict=True):
@@ -102,11 +121,34 @@ def compare_stage(stage: Stage, prober: Prober, site: Site, wish: Wish) -> Figur
             figures.agreed += 1
         else:
             _look_again(stage, prober, probe, answer, figures)
+    if wish.service is None:
+        _compare_specials(stage, consumers, wish, figures)
     return figures
 
 
+def _compare_specials(stage: Stage, consumers: Consumers, wish: Wish, figures: Figures) -> None:
+    """The frames that a machine doesn't send by itself; last, because some of them lie to whoever hears them."""
+    wanted = set(wish.between) or {machine.name for machine in stage.machines}
+    chosen = [one for one in specials(stage) if {one.sender.machine.name, one.target.machine.name} <= wanted]
+    if wish.sample is not None:
+        chosen = random.Random(wish.seed).sample(chosen, min(wish.sample, len(chosen)))
+    figures.probes += len(chosen)
+    for special, arrived in zip(chosen, arrivals(stage, chosen), strict=True):
+        expected, hops = passes(consumers, special)
+        if expected is None:
+            why = hops[-1].step.why
+            figures.unknown[why] = figures.unknown.get(why, 0) + 1
+        elif expected == arrived or arrivals(stage, [special]) == [expected]:
+            figures.agreed += 1
+            figures.unstable += expected != arrived
+        else:
+            host = stage.lab.files.host.name
+            found = StrangeDisagreement(host=host, special=special, hops=hops, arrived=arrived)
+            figures.disagreed.append(found)
+
+
 def _look_again(stage: Stage, prober: Prober, probe: Probe, answer: Answer, figures: Figures) -> None:
-    (observed,) = prober.round([probe])
+    (observed,) = prober.round([probe], SECOND_LOOK)
     if agrees(answer, observed):
         figures.unstable += 1
         figures.agreed += 1
@@ -163,7 +205,7 @@ def _counted(stage: Stage) -> set[str]:
     """The guests under a filter that limits connections."""
     texts = stage.lab.files.texts
     limiting = {path.split("/")[-1].removesuffix(".xml") for path, text in texts.items() if "connlimit-above" in text}
-    names = {name for name in limiting}
+    names = set(limiting)
     while True:
         more = {
             path.split("/")[-1].removesuffix(".xml")
@@ -180,6 +222,3 @@ def hosts_of(inventory: Path) -> list[str]:
     """The hosts that an inventory has."""
     site = load(inventory).site
     return [] if site is None else list(site.hosts)
-
-
-__all__ = ["Consumers", "Disagreement", "Figures", "Wish", "compare_host", "compare_stage", "hosts_of"]

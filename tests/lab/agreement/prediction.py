@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from kvmgen.model.platform import Platform
 from kvmgen.model.site import Site
 from kvmgen.proof import segments
 from kvmgen.reachability import topology
 from kvmgen.reachability.answer import Answer, Question, Service, reach
-from kvmgen.reachability.firewall import PacketFilter
 from kvmgen.reachability.folder import Folder
-from kvmgen.reachability.nwfilter import Filters
-from kvmgen.reachability.path import Consumers
+from kvmgen.reachability.consumers import Consumers
 from kvmgen.reachability.place import Places
 from kvmgen.reachability.tell import trace, verdict
 from tests.lab.agreement import traffic
 from tests.lab.agreement.stage import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformHere(Platform):
+    """A platform with the libvirt that runs here: older ones read some attributes less, and order their rules otherwise.
+
+    What kvmgen knows of those no laboratory on this machine can confirm.
+    """
+
+    libvirt_here: tuple[int, ...] = ()
+
+    @property
+    def libvirt(self) -> tuple[int, ...]:
+        """The version of libvirt."""
+        return self.libvirt_here
+
+
+def _here(stage: Stage) -> PlatformHere:
+    meant, version = stage.lab.files.host.platform, stage.lab.run("libvirtd", "--version").stdout.split()[-1]
+    return PlatformHere(meant.major, meant.minor, tuple(int(part) for part in version.split(".")))
 
 
 def connected(stage: Stage, site: Site) -> Consumers:
@@ -23,12 +43,12 @@ def connected(stage: Stage, site: Site) -> Consumers:
     files = stage.lab.files
     folder = Folder(
         name=files.host.name,
-        platform=files.host.platform,
+        platform=_here(stage),
         files=files.texts,
         guest_platforms={guest.name: guest.inside.platform for guest in files.guests.values() if guest.inside},
     )
     site_of_one = topology.Site(folders=[folder], parties=list(stage.parties.values()), segments=segments(site))
-    return Consumers(Places(site_of_one), Filters, PacketFilter)
+    return Consumers(Places(site_of_one))
 
 
 def predicted(consumers: Consumers, probe: traffic.Probe) -> Answer:

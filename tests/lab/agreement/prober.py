@@ -1,8 +1,8 @@
 """Many probes at once: each machine sends by its own kernel, and raw sockets hear what gets through its packet filter.
 
 A raw socket hears a packet once the machine's own INPUT has let it pass, so that "arrived" means delivered, on the host
-and inside of a guest with a packet filter of its own. Nothing listens anywhere: a kernel answers a segment to a closed
-port with a reset and an echo request with its reply, and datagrams are answered from here. What tells probes apart (a
+and inside of a guest with a packet filter of its own. Kernels answer the segments and the echo requests, datagrams are
+answered from here. What tells probes apart (a
 sequence number or a payload) is untouched by address translation, and ports never come twice in a round.
 """
 
@@ -12,9 +12,10 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Literal
 
@@ -26,7 +27,9 @@ from tests.lab.netns import in_netns
 
 Outcome = Literal["delivered", "one-way", "blocked", "no route"]
 
-QUIET_TIME = 0.15
+QUIET_TIME, QUIET_TIME_OF_FEW, FEW = 0.15, 0.05, 50
+"""Seconds in which nothing comes any more, after which nothing will; veths deliver as they are sent to."""
+SECOND_LOOK = 0.5
 LONGEST_ROUND = 5.0
 AT_ONCE = 32
 BUFFER = 16 << 20
@@ -49,6 +52,20 @@ class Ears:
     machine: Machine
     sending: dict[int, socket.socket] = field(default_factory=dict)
     hearing: list[tuple[socket.socket, int, int]] = field(default_factory=list)
+    listening: list[socket.socket] = field(default_factory=list)
+
+    def listen(self, ports: Collection[int]) -> None:
+        """Serve TCP ports on all addresses; what somebody serves there already, like DNS, is left to them."""
+        for port in ports:
+            server = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            try:
+                server.bind(("::", port))
+                server.listen(4096)
+                self.listening.append(server)
+            except OSError:
+                server.close()
 
     def open(self) -> None:
         """Open them, in the machine's own network."""
@@ -63,7 +80,7 @@ class Ears:
 
     def close(self) -> None:
         """Close them all."""
-        for one in (*self.sending.values(), *(ear for ear, _, _ in self.hearing)):
+        for one in (*self.sending.values(), *(ear for ear, _, _ in self.hearing), *self.listening):
             one.close()
 
     def send(self, packet: bytes, to: Address) -> str:
@@ -123,7 +140,7 @@ class Prober:
         found = in_netns(sender, ask)
         return None if found is None else ip_address(found)
 
-    def round(self, probes: Sequence[Probe]) -> list[Outcome]:
+    def round(self, probes: Sequence[Probe], patience: float | None = None) -> list[Outcome]:
         """What becomes of each probe; all of them are on their way at the same time, and none knows connections."""
         assert len(probes) <= PORTS
         for machine in self.stage.machines:
@@ -138,10 +155,21 @@ class Prober:
             if position % AT_ONCE == 0:
                 self._listen(asked, observed, 0)
         deadline = time.monotonic() + LONGEST_ROUND
-        while self._listen(asked, observed, QUIET_TIME) and time.monotonic() < deadline:
+        patience = patience or (QUIET_TIME if len(probes) > FEW else QUIET_TIME_OF_FEW)
+        while self._listen(asked, observed, patience) and time.monotonic() < deadline:
             if len(observed.answered) == len(asked):
                 break
         return [observed.outcome(token) for token in asked]
+
+    def serve(self, probes: Sequence[Probe]) -> None:
+        """Have every target serve the TCP ports that it is asked for."""
+        ports: dict[str, set[int]] = {}
+        for probe in probes:
+            if probe.service.protocol == "tcp":
+                ports.setdefault(probe.target, set()).add(probe.service.port)
+        for name, several in ports.items():
+            ears = self._ears[name]
+            in_netns(ears.machine, partial(ears.listen, several))
 
     def warm_up(self, probes: Sequence[Probe]) -> None:
         """Let all that will speak find each other's MACs, and the bridges where they are."""

@@ -62,7 +62,7 @@ class Nic:
     filtered: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Machine:
     """A guest, the host itself, or a machine outside; a node of the laboratory."""
 
@@ -117,6 +117,8 @@ def staged(files: Compiled, site: Site) -> Iterator[Stage]:
                 wait_until_forwarding(lab, nic.tap)
         for machine in [machine for machine in stage.machines if machine.kind == "guest"]:
             _take_leases(stage, machine)
+        _lead_through_guests(stage)
+        _name_ports_for_bridges(stage)
         yield stage
 
 
@@ -343,6 +345,39 @@ def _take_leases(stage: Stage, machine: Machine) -> None:
         machine.nics[position] = replace(nic, addresses=(own,))
         stage.parties[nic.mac] = replace(party, learned=(own,))
         any(handle.ping(str(router), count=1).all_answered for _ in range(LEARNING_TRIES))
+
+
+def _lead_through_guests(stage: Stage) -> None:
+    """What is outside knows the way to the networks behind guests that are routers themselves."""
+    for guest in stage.lab.files.guests.values():
+        if guest.inside is None or not any("forward" in setting.key for setting in guest.inside.sysctl):
+            continue
+        for machine in (machine for machine in stage.machines if machine.kind == "outside"):
+            here = {nic.bridge for nic in machine.nics if nic.bridge}
+            nics = stage.machine(guest.name).nics
+            entrances = [own for nic in nics if nic.bridge in here for own in nic.addresses]
+            for behind in (own for nic in nics if nic.bridge not in here for own in nic.addresses):
+                for own in (own for own in entrances if own.version == behind.version):
+                    route = ["route", "replace", str(behind.network), "via", str(own.ip)]
+                    stage.lab.run("ip", *route, netns=machine.name, check=False)
+                    break
+
+
+NFTABLES = "etc/nftables/kvmgen.nft"
+
+
+def _name_ports_for_bridges(stage: Stage) -> None:
+    """Say for a kernel that can't match a bridge's name what it means: the ports that the bridge has by now."""
+    lab, table = stage.lab, stage.lab.files.texts.get(NFTABLES)
+    if table is None or lab.run("nft", "-c", "-f", "-", input=table, check=False).returncode == 0:
+        return
+
+    def ports(found: re.Match[str]) -> str:
+        names = lab.run("ls", f"/sys/class/net/{found[2]}/brif", check=False).stdout.split()
+        listed = ", ".join(f'"{name}"' for name in [*names, "nothing"])
+        return f"{found[1]}ifname {{ {listed} }}"
+
+    lab.run("nft", "-f", "-", input=re.sub(r'meta ([io])brname "([^"]*)"', ports, table))
 
 
 def _serve_lease(stage: Stage, nic: Nic, address: Interface) -> Address | None:

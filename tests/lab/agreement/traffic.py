@@ -99,13 +99,16 @@ def heard(protocol: int, message: bytes) -> tuple[Literal["asked", "answered"], 
 
 
 def _segment(message: bytes) -> tuple[Literal["asked", "answered"], int] | None:
-    """A reset answers a segment that nobody expects with the number that the segment acknowledged."""
+    """A segment of a probe or its answer, where somebody listens or not.
+
+    A reset answers a segment that nobody expects with the number that the segment acknowledged.
+    """
     if len(message) < 20:
         return None
     sequence, acknowledged = struct.unpack_from("!II", message, 4)
     flags = message[13]
     if flags in (frames.TCP_SYN, frames.TCP_ACK):
         return "asked", sequence
-    if flags & frames.TCP_RST:
+    if flags & frames.TCP_RST or flags & frames.TCP_SYN:
         return "answered", acknowledged - 1 if flags & frames.TCP_ACK else sequence
     return None
