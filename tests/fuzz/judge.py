@@ -36,10 +36,12 @@ _IPTABLES = re.compile(
     r"\*(filter|nat|mangle|raw)|:[A-Za-z0-9_-]+ (ACCEPT|DROP|-) \[0:0\]|(-A|-I) [A-Za-z0-9_-]+ \S.*|COMMIT"
 )
 
+_NFT_SIDE = r' [io]ifname (!= )?("[^"]+"|\{ "[^{}"]+"(, "[^{}"]+")+ \})'
+_NFT_TARGET = r" ip6? daddr [0-9a-f.:/]+ ip6? daddr != ([0-9a-f.:]+|\{ [0-9a-f.:, ]+ \})"
 _NFT = re.compile(
-    r"(delete )?table bridge kvmgen( \{)?|\tchain forward \{"
-    r"|\t\ttype filter hook forward priority filter; policy accept;"
-    r'|\t\tmeta ibrname "[^"]+"( [io]ifname != ("[^"]+"|\{ "[^{}]+" \}))* drop|\t?\}'
+    r"(delete )?table bridge kvmgen( \{)?|\tchain (forward|input) \{"
+    r"|\t\ttype filter hook (forward|input) priority filter; policy accept;"
+    rf'|\t\tmeta ibrname "[^"]+"(({_NFT_SIDE})*|{_NFT_TARGET}) (accept|drop)|\t?\}}'
 )
 _DROP_IN = re.compile(r"\[Service\]|ExecStartPre=/usr/sbin/nft -f /etc/nftables/kvmgen\.nft")
 

@@ -153,9 +153,7 @@ def arp(ends: Ends, operation: int, sender_mac: str, number: int) -> Sample:
         target_mac="00:00:00:00:00:00" if operation == frames.ARP_REQUEST else ends.target_mac,
         target=ip_address(ends.target_ip),
     )
-    packet = Packet(
-        source_mac=ends.source_mac, target_mac=ends.target_mac, ethertype=ARP, arp=said, vlan=ends.vlan
-    )
+    packet = Packet(source_mac=ends.source_mac, target_mac=ends.target_mac, ethertype=ARP, arp=said, vlan=ends.vlan)
     return Sample(frame, packet)
 
 
@@ -212,10 +210,16 @@ class Ground:
     def _round(self, filter_: TapFilter, sent: bool, samples: Sequence[Sample]) -> list[str]:
         arrived, found = self._send(filter_, sent, samples)
         # Both ways of a connection whose first packet came through.
-        back = [one for sample in arrived if (one := answered(sample, OTHER_MAC if sent else FILTERED_MAC, True))]
-        found += self._send(filter_, not sent, back)[1]
-        again = [one for sample in arrived if (one := answered(sample, "", False))]
-        return found + self._send(filter_, sent, again)[1]
+        answers = {
+            sample.frame: (one, sample)
+            for sample in arrived
+            if (one := answered(sample, OTHER_MAC if sent else FILTERED_MAC, True))
+        }
+        came_back, problems = self._send(filter_, not sent, [one for one, _ in answers.values()])
+        # Until an answer has been seen, a connection stays new.
+        asked = [sample for one, sample in answers.values() if one in came_back]
+        again = [one for sample in asked if (one := answered(sample, "", False))]
+        return found + problems + self._send(filter_, sent, again)[1]
 
     def _send(self, filter_: TapFilter, sent: bool, samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
         if not samples:

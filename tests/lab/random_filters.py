@@ -1,14 +1,32 @@
-"""Filters as a person might write them: Hypothesis strategies, with few values, so that packets meet them."""
+"""Filters as a person might write them: Hypothesis strategies, with few values, so that packets meet them.
+
+``python -m tests.lab.random_filters --filters 500 --seed 1`` compares so many with a real libvirtd and kernel.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from kvmgen.inventory.filters import ATTRIBUTES
 from kvmgen.model.filters import EBTABLES_PROTOCOLS
+from kvmgen.model.platform import Platform
+from kvmgen.reachability.folder import Folder
+from kvmgen.reachability.nwfilter import Filters
+from kvmgen.render.nwfilter import filter_xml
+from tests.inventory.nwfilters import lowered
+from tests.lab.filter_packets import FILTERED_MAC, Ground
+from tests.lab.filter_packets import ground as open_ground
+from tests.lab.filter_rules import BELIEVED
+from tests.lab.host import LabHost
+
+PLATFORM = Platform.parse("el9.2")
+"""Its libvirt is the one that runs here."""
 
 MACS = ("52:54:00:00:00:01", "52:54:00:00:00:02", "ff:ff:ff:ff:ff:ff", "33:33:00:00:00:01")
 IPV4 = ("192.0.2.11", "192.0.2.12", "192.0.2.0", "198.51.100.7", "0.0.0.0", "224.0.0.1")
@@ -21,6 +39,7 @@ PARAMETERS: Mapping[str, Sequence[str]] = {
     "LENGTHS": ["32", "24", "24"],
     "PORTS": ["22", "53", "1024:2000"],
     "OTHERS": ["80", "53", "22"],
+    "IPV6_TYPE": ["0x86dd"],
     "CTRL_IP_LEARNING": ["none"],
 }
 """What the generated filters' variables are given; ``MAC`` is there by itself."""
@@ -156,7 +175,7 @@ CHAINS = ("root", "root", "mac", "vlan", "stp", "arp-own", "rarp", "ipv4", "ipv4
 
 
 @st.composite
-def documents(draw: st.DrawFn, most: int = 20, chains: Sequence[str] = CHAINS) -> dict[str, Any]:
+def one_filter(draw: st.DrawFn, most: int = 20, chains: Sequence[str] = CHAINS) -> dict[str, Any]:
     """One filter, as the inventory has it; each rule has a priority of its own."""
     chain = draw(st.sampled_from(chains))
     priorities = draw(st.lists(st.integers(-1000, 1000), min_size=1, max_size=most, unique=True))
@@ -165,16 +184,89 @@ def documents(draw: st.DrawFn, most: int = 20, chains: Sequence[str] = CHAINS) -
 
 
 @st.composite
-def trees(draw: st.DrawFn, most: int = 20) -> dict[str, dict[str, Any]]:
-    """A filter called ``root`` and those that it includes, leaves first; no two chains have one priority."""
+def trees(draw: st.DrawFn, most: int = 20, limits: bool = True) -> dict[str, dict[str, Any]]:
+    """A filter called ``root`` and those that it includes, leaves first; no two chains have one priority.
+
+    With ``limits``, rules may limit connections.
+    """
     names = draw(st.lists(st.sampled_from(CHAINS[2:]), max_size=3, unique=True))
     found: dict[str, dict[str, Any]] = {}
     for number, chain in enumerate(names):
         # Rules of different filters stand in different chains, so that equal priorities never meet.
-        leaf = draw(documents(most=most // 3 + 1, chains=(chain,)))
+        leaf = draw(one_filter(most=most // 3 + 1, chains=(chain,)))
         found[f"leaf{number}"] = {**leaf, "priority": 10 * number - draw(st.integers(0, 80)) * 10 - number}
-    root = draw(documents(most=most, chains=("root",)))
+    root = draw(one_filter(most=most, chains=("root",)))
     includes: list[dict[str, Any]] = [{"filter": name} for name in found]
     if draw(st.booleans()):
         includes = [{**one, "parameters": {"OTHERS": ["80", "443", "8080"]}} for one in includes]
-    return {**found, "root": {**root, "rules": [*includes, *root["rules"]]}}
+    documents = {**found, "root": {**root, "rules": [*includes, *root["rules"]]}}
+    return documents if limits else {name: _without_limits(document) for name, document in documents.items()}
+
+
+def _without_limits(document: dict[str, Any]) -> dict[str, Any]:
+    """The filter without limits of connections, which packets beside it could reach."""
+    rules = [
+        {key: _without(value, "connlimit-above") if isinstance(value, dict) else value for key, value in rule.items()}
+        for rule in document["rules"]
+    ]
+    return {**document, "rules": rules}
+
+
+def _without(said: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in said.items() if key != name}
+
+
+def bound(ground: Ground, documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Define filters, leaves first, and say what ``root`` does otherwise than predicted."""
+    texts = {name: filter_xml(lowered(document, name)) for name, document in documents.items()}
+    return disagreements(ground, texts, "root", PARAMETERS)
+
+
+def disagreements(
+    ground: Ground, texts: Mapping[str, str], name: str, parameters: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """The same for filters as XML, of which one is bound."""
+    host = ground.filtered.host
+    files = {f"libvirt/nwfilters/{one}.xml": text for one, text in texts.items()}
+    folder = Folder(name=host.name, platform=PLATFORM, files=files, guest_platforms={})
+    believed = Filters(folder).bind(name, parameters, FILTERED_MAC, BELIEVED)
+    try:
+        for text in texts.values():
+            host.virsh_with("nwfilter-define", text)
+        return ground.disagreements(believed, name, parameters)
+    finally:
+        for one in reversed([*texts]):
+            host.virsh("nwfilter-undefine", one, check=False)
+
+
+def _main() -> int:
+    """Compare many random filters and reduce what differs; the small filter is printed as a case for tests/cases."""
+    parser = argparse.ArgumentParser(description=_main.__doc__)
+    parser.add_argument("--filters", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args()
+    with LabHost() as host:
+        host.start_libvirtd()
+        with open_ground(host, asked.seed) as ground:
+            try:
+                _all(ground, asked.filters, asked.seed)
+            except AssertionError as error:
+                print(error)
+                return 1
+            print(f"{asked.filters} filters, {ground.count} frames, {ground.unknown} of them unknown: no disagreement")
+    return 0
+
+
+def _all(ground: Ground, count: int, chosen: int) -> None:
+    @seed(chosen)
+    @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(documents=trees(most=14, limits=False))
+    def agree(documents: dict[str, dict[str, Any]]) -> None:
+        found = bound(ground, documents)
+        assert not found, "\n".join([*found[:3], yaml.safe_dump(documents, sort_keys=False)])
+
+    agree()
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main())

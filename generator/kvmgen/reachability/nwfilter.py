@@ -195,7 +195,15 @@ def _chains(lines: Iterable[Line]) -> Chains:
     for line in lines:
         name = line.chain if line.layer == "ebtables" else f"{line.layer} {line.chain}"
         found.setdefault(name, []).append(line)
-    return {name: Chain(blocks=tuple(by_rule(several))) for name, several in found.items()}
+    return {name: Chain(blocks=tuple(by_rule(several)), end=_end(several[0])) for name, several in found.items()}
+
+
+def _end(line: Line) -> Outcome:
+    """What becomes of what no line of a chain decides."""
+    if line.layer != "ebtables":
+        return NOTHING
+    name = line.chain.replace("{tap}", "TAP")
+    return Outcome(Verdict.ACCEPT, Cause(file="libvirt:chains", text=f"end of chain {name}, where ebtables accepts"))
 
 
 def _other_order(lines: Sequence[Line]) -> list[Line]:
@@ -216,7 +224,11 @@ def _tied(one: Line, other: Line) -> bool:
 
 
 class TapFilter:
-    """A filter on a tap. A step's verdict is PASS where the chains decide nothing."""
+    """A filter on a tap. A step's verdict is PASS where the chains decide nothing.
+
+    A frame that comes to the end of one of ebtables' chains, libvirt's default ones included, is accepted: what the
+    other chains and root's later rules say of it doesn't count. Only a rule that returns goes on with them.
+    """
 
     def __init__(self, name: str, tap: str, rules: _Rules) -> None:
         self.name = name

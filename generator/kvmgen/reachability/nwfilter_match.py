@@ -142,24 +142,28 @@ def _index(lines: Sequence[Line], networks: Sequence[tuple[int, int]]) -> dict[i
 
 @value
 class Chain:
-    """The blocks of a chain, in order."""
+    """The blocks of a chain, in order; ``end`` is what becomes of a packet that none of them decides.
+
+    ebtables accepts it, as is the policy of every chain that libvirt makes; only ``RETURN`` goes back to the caller.
+    """
 
     blocks: tuple[Block, ...]
+    end: Outcome
 
 
 Chains = Mapping[str, Chain]
-_EMPTY = Chain(blocks=())
+_EMPTY = Chain(blocks=(), end=NOTHING)
 
 
 def run(chains: Chains, name: str, packet: Packet) -> Outcome:
-    """What becomes of a packet in a chain; the packet passes where nothing decides."""
-    return _run(chains, list(chains.get(name, _EMPTY).blocks), packet)
+    """What becomes of a packet in a chain."""
+    return _run(chains, chains.get(name, _EMPTY), packet)
 
 
-def _run(chains: Chains, blocks: Sequence[Block], packet: Packet, start: int = 0) -> Outcome:
+def _run(chains: Chains, chain: Chain, packet: Packet, start: int = 0) -> Outcome:
     why = ""
-    for number in range(start, len(blocks)):
-        for line in blocks[number].candidates(packet):
+    for number in range(start, len(chain.blocks)):
+        for line in chain.blocks[number].candidates(packet):
             answer = line.fits(packet)
             if answer is False:
                 if line.limited and not why and _but_for_limit(line, packet):
@@ -167,12 +171,12 @@ def _run(chains: Chains, blocks: Sequence[Block], packet: Packet, start: int = 0
                 continue
             done = _meet(chains, line, packet)
             if answer is None:
-                rest = _run(chains, blocks, packet, number + 1)
+                rest = _run(chains, chain, packet, number + 1)
                 done = _either(line, done, rest)
                 return done if done is not None else rest
             if done is not None:
                 return done if done.why or not why else Outcome(done.verdict, done.cause, why)
-    return Outcome(Verdict.PASS, None, why)
+    return Outcome(chain.end.verdict, chain.end.cause, why)
 
 
 def _but_for_limit(line: Line, packet: Packet) -> bool:

@@ -237,13 +237,22 @@ class Walk:
         kind = "ARP" if asked.version == 4 else "neighbour discovery"
         for one, other, question in _exchange(leaving, neighbour, sender, asked):
             trial = Walk(self.consumers)
-            if not trial._carry(one, other, question):
+            if not trial._carry(one, other, question) or not trial._heard(other, question):
                 host, step = trial.hops[-1].host, trial.hops[-1].step
                 return self._tell(host, replace(step, where=f"{kind}: {step.where}"))
         found = Step(
             where=f"{kind}, {leaving.named()}", verdict=Verdict.PASS, why=f"finds {neighbour.named()} at {asked}"
         )
         return self._tell(leaving.host, found)
+
+    def _heard(self, here: Attachment, packet: Packet) -> bool:
+        """Whether a machine's own packet filter lets it hear neighbour discovery, which is IPv6 like all else."""
+        machine = self.places.machine(here)
+        if machine is None or packet.version is None:
+            return True
+        source = self._source_filter if machine.inside is None else None
+        way = Way(incoming=here.interface, port_in=self._port_in)
+        return self._tell(machine.folder.name, *self.consumers.inside(machine).input(packet, way, source))
 
     def _carry(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
         """One frame over one segment: the sender's filter, the bridges, the receiver's filter."""

@@ -7,19 +7,26 @@ answers with their traces, says how to enter the machines, and waits.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.lab.agreement.comparison import Figures, Wish, compare_host, hosts_of
+from tests.lab.agreement.random_sites import HOST, write_site
 from tests.lab.agreement.stage import Stage
 from tests.lab.agreement.traffic import Service
 from tests.real.packets import INVENTORY
+
+REGRESSIONS = Path(__file__).parents[1] / "regressions"
 
 
 def main() -> int:
     """Run the comparison; 1 where kernel and prediction disagree."""
     wanted = _arguments()
     wish = Wish(seed=wanted.seed, sample=wanted.sample, between=wanted.pair or (), service=_service(wanted))
+    if wanted.random:
+        return _random(wanted.seed, wanted.random, wanted.show)
     total = Figures()
     for host in wanted.host or hosts_of(wanted.inventory):
         figures = compare_host(wanted.inventory, host, wish, _look if wanted.keep else None)
@@ -33,12 +40,33 @@ def main() -> int:
     return 1 if total.disagreed else 0
 
 
+def _random(seed: int, count: int, show: int) -> int:
+    """Random sites, the seeds counted up; a site of which kernel and kvmgen disagree is kept for good."""
+    total, made = Figures(), 0
+    for number in range(seed, seed + count):
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch, "inventory")
+            if not write_site(number, folder):
+                continue
+            figures = compare_host(folder, HOST, Wish(seed=number))
+            made += 1
+            print(f"seed {number}: {figures}", flush=True)
+            if figures.disagreed:
+                kept = REGRESSIONS / f"seed-{number}"
+                shutil.copytree(folder, kept, dirs_exist_ok=True)
+                print(f"kept in {kept}", *map(str, figures.disagreed[:show]), sep="\n")
+        total.add(figures)
+    print(f"{made} sites: {total}")
+    return 1 if total.disagreed else 0
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.lab.agreement", description=__doc__)
     parser.add_argument("--host", action="append", help="only this host; may be given several times")
     parser.add_argument("--inventory", type=Path, default=INVENTORY)
     parser.add_argument("--seed", type=int, default=0, help="of the sample and of the ports that nobody names")
     parser.add_argument("--sample", type=int, help="so many probes a host; all of them by default")
+    parser.add_argument("--random", type=int, metavar="COUNT", help="random sites in place of the inventory")
     parser.add_argument("--pair", nargs=2, metavar="NAME", help="only between these two")
     parser.add_argument("--tcp", type=int, metavar="PORT")
     parser.add_argument("--udp", type=int, metavar="PORT")

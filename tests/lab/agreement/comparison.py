@@ -78,8 +78,8 @@ class Figures:
     def __str__(self) -> str:
         unknown = sum(self.unknown.values())
         share = 100 * unknown / max(self.probes, 1)
-        text = f"{self.probes} probes: {self.agreed} agree, {len(self.disagreed)} disagree, {unknown} unknown ({share:.1f} %)"
-        return f"{text}, {self.unstable} settled by a second look, in {self.seconds:.1f} s"
+        text = f"{self.probes} probes: {self.agreed} agree, {len(self.disagreed)} disagree"
+        return f"{text}, {unknown} unknown ({share:.1f} %), {self.unstable} settled by a second look, in {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +192,8 @@ def _rounds(stage: Stage, chosen: Sequence[Probe]) -> Iterator[list[Probe]]:
     waiting = [probe for probe in chosen if {probe.sender, probe.target} & counted]
     while waiting:
         taken: set[object] = set()
-        this, later = [], []
+        this: list[Probe] = []
+        later: list[Probe] = []
         for probe in waiting:
             ends = {(probe.source, probe.target), (probe.sender, probe.address)}
             (later if ends & taken else this).append(probe)

@@ -10,8 +10,8 @@ from kvmgen.model.site import Site
 from kvmgen.proof import segments
 from kvmgen.reachability import topology
 from kvmgen.reachability.answer import Answer, Question, Service, reach
-from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.consumers import Consumers
+from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.place import Places
 from kvmgen.reachability.tell import trace, verdict
 from tests.lab.agreement import traffic
@@ -20,22 +20,33 @@ from tests.lab.agreement.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class PlatformHere(Platform):
-    """A platform with the libvirt that runs here: older ones read some attributes less, and order their rules otherwise.
+    """A platform with the libvirt and the firewalld that run here: older ones read some words less, or rule otherwise.
 
     What kvmgen knows of those no laboratory on this machine can confirm.
     """
 
     libvirt_here: tuple[int, ...] = ()
+    firewalld_here: tuple[int, ...] = ()
 
     @property
     def libvirt(self) -> tuple[int, ...]:
         """The version of libvirt."""
         return self.libvirt_here
 
+    @property
+    def firewalld(self) -> tuple[int, ...] | None:
+        """The version of firewalld, where the platform has one."""
+        return None if self.versions.firewalld is None else self.firewalld_here
+
 
 def _here(stage: Stage) -> PlatformHere:
-    meant, version = stage.lab.files.host.platform, stage.lab.run("libvirtd", "--version").stdout.split()[-1]
-    return PlatformHere(meant.major, meant.minor, tuple(int(part) for part in version.split(".")))
+    meant = stage.lab.files.host.platform
+    libvirt, firewalld = (_version(stage, program) for program in ("libvirtd", "firewall-offline-cmd"))
+    return PlatformHere(meant.major, meant.minor, libvirt, firewalld)
+
+
+def _version(stage: Stage, program: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in stage.lab.run(program, "--version").stdout.split()[-1].split("."))
 
 
 def connected(stage: Stage, site: Site) -> Consumers:

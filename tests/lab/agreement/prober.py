@@ -225,5 +225,3 @@ def probing(stage: Stage) -> Iterator[Prober]:
         yield prober
     finally:
         prober.close()
-
-

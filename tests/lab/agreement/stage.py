@@ -179,11 +179,18 @@ def _guest(stage: Stage, site: Site, guest: Guest) -> Machine:
         tap = meant.target or "vnet" + meant.mac.replace(":", "")[4:]
         addresses = meant.addressing.addresses
         nics.append(
-            Nic(name=meant.name, mac=meant.mac, addresses=addresses, tap=tap, bridge=made.bridge, filtered=made.filter or "")
+            Nic(
+                name=meant.name,
+                mac=meant.mac,
+                addresses=addresses,
+                tap=tap,
+                bridge=made.bridge,
+                filtered=made.filter or "",
+            )
         )
         gateways += [str(route.via) for route in meant.addressing.routes if route.to is None]
         network = networks.get(meant.network or "")
-        if network is not None and network.forward.makes_bridge and not network.forward == "isolated":
+        if network is not None and network.forward.makes_bridge and network.forward != "isolated":
             ports += [str(address.ip) for address in network.addresses]
     versions = {ip_address(gateway).version for gateway in gateways}
     gateways += [gateway for gateway in ports if ip_address(gateway).version not in versions]
@@ -201,7 +208,7 @@ def _guest(stage: Stage, site: Site, guest: Guest) -> Machine:
 def _is_isolated(lab: ExampleHost, guest: str, mac: str) -> bool:
     """Whether the compiled domain, or the portgroup that it names, isolates the port."""
     domain = fromstring(lab.files.texts[f"libvirt/domains/{guest}.xml"])
-    (nic,) = (nic for nic in domain.iter("interface") if nic.find("mac[@address='%s']" % mac) is not None)
+    (nic,) = (nic for nic in domain.iter("interface") if nic.find(f"mac[@address='{mac}']") is not None)
     ports = [nic.find("port")]
     source = nic.find("source")
     if nic.get("type") == "network" and source is not None:
@@ -306,7 +313,9 @@ def _router(stage: Stage, name: str, uplinks: Sequence[Uplink]) -> Machine:
     nics = []
     for number, uplink in enumerate(uplinks):
         addresses = tuple(_routers_addresses(uplink, _vias(stage), taken))
-        nics.append(Nic(name=f"eth{number}", mac=OUTSIDE_MAC, addresses=addresses, tap=uplink.port, bridge=uplink.bridge))
+        nics.append(
+            Nic(name=f"eth{number}", mac=OUTSIDE_MAC, addresses=addresses, tap=uplink.port, bridge=uplink.bridge)
+        )
     machine = _start(lab, name, nics, [])
     machine.kind = "outside"
     machine.far = tuple(OUTSIDE_ADDRESSES.values())
@@ -395,7 +404,13 @@ def _serve_lease(stage: Stage, nic: Nic, address: Interface) -> Address | None:
 
 
 def _start_dhcp_server(stage: Stage, machine: Machine, nic: Nic, mac: str, address: Interface) -> None:
-    words = ["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", f"--interface={nic.name}", "--bind-interfaces"]
+    words = [
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--port=0",
+        f"--interface={nic.name}",
+        "--bind-interfaces",
+    ]
     words += [f"--dhcp-leasefile=/run/lab/{machine.name}-{nic.name}.leases", "--no-ping", "--pid-file=", "--user=root"]
     words += [f"--dhcp-range={address.network.network_address},static", f"--dhcp-host={mac},{address.ip}"]
     stage.lab.spawn("dnsmasq", *words, netns=machine.name, timeout=LEASES)
@@ -437,7 +452,8 @@ def _behind(stage: Stage) -> list[Interface]:
 
 def ports_named(files: Compiled) -> tuple[set[int], set[int]]:
     """The TCP and the UDP ports that the host's files name."""
-    tcp, udp = set(), set()
+    tcp: set[int] = set()
+    udp: set[int] = set()
     for path, text in files.texts.items():
         if path.startswith(("libvirt/domains", "var/", "manifest")):
             continue

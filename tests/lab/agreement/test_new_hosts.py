@@ -13,7 +13,7 @@ SAMPLE = 400
 """Of each host's probes; the command asks them all, of all hosts."""
 
 
-@pytest.mark.parametrize("host", ("kvm-el8", "kvm-el9"))
+@pytest.mark.parametrize("host", ["kvm-el8", "kvm-el9"])
 def test_kernel_and_prediction_agree(host: str) -> None:
     figures = compare_host(INVENTORY, host, Wish(sample=SAMPLE))
     assert figures.probes > 50

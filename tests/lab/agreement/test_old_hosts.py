@@ -13,7 +13,7 @@ SAMPLE = 400
 """Of each host's probes; the command asks them all, of all hosts."""
 
 
-@pytest.mark.parametrize("host", ("kvm-cn1", "kvm-cn2", "kvm-de", "kvm-es", "kvm-jp", "kvm-jp7", "kvm-ovirt"))
+@pytest.mark.parametrize("host", ["kvm-cn1", "kvm-cn2", "kvm-de", "kvm-es", "kvm-jp", "kvm-jp7", "kvm-ovirt"])
 def test_kernel_and_prediction_agree(host: str) -> None:
     figures = compare_host(INVENTORY, host, Wish(sample=SAMPLE))
     assert figures.probes > 50

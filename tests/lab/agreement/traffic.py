@@ -25,7 +25,7 @@ NO_MAC = "00:00:00:00:00:00"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Service:
-    """A port of a protocol, or an echo request (port 0); ``ack`` is a TCP segment of a connection that nobody opened."""
+    """A port of a protocol, or a ping (port 0); ``ack`` is a segment of a TCP connection that nobody opened."""
 
     protocol: Protocol
     port: int = 0
@@ -52,7 +52,9 @@ def services(tcp: Iterable[int], udp: Iterable[int], generator: random.Random) -
     """The ports that somebody names, those that everybody knows, and one of each protocol that nobody meant."""
     chosen_tcp = {*tcp, *SAMPLE["tcp"], generator.randrange(1024, 30000)}
     chosen_udp = {*udp, *SAMPLE["udp"], generator.randrange(1024, 30000)}
-    named = [Service("tcp", port) for port in sorted(chosen_tcp)] + [Service("udp", port) for port in sorted(chosen_udp)]
+    named = [Service("tcp", port) for port in sorted(chosen_tcp)] + [
+        Service("udp", port) for port in sorted(chosen_udp)
+    ]
     return [Service("icmp"), *named]
 
 
