@@ -66,8 +66,8 @@ def unfiltered(site: Site) -> Iterator[Diagnostic]:
                 rule=UNFILTERED,
                 message=f"{guest.name} ({nic.name}) has {'a filter' if own else 'anti-spoofing by a filter'} and "
                 f"{_UNFILTERED[plug]}",
-                hint=f"{removing} `anti-spoofing: none`, so that whoever reviews it sees it, and let the switch hold the "
-                "guest to its addresses; or plug it into a Linux bridge.",
+                hint=f"{removing} `anti-spoofing: none`, so that whoever reviews it sees it, and let the switch hold "
+                "the guest to its addresses; or plug it into a Linux bridge.",
                 origin=nic.filterref.origin or place,
                 related=(plugs.place(host, nic),),
             )

@@ -79,7 +79,8 @@ class Figures:
         unknown = sum(self.unknown.values())
         share = 100 * unknown / max(self.probes, 1)
         text = f"{self.probes} probes: {self.agreed} agree, {len(self.disagreed)} disagree"
-        return f"{text}, {unknown} unknown ({share:.1f} %), {self.unstable} settled by a second look, in {self.seconds:.1f} s"
+        text += f", {unknown} unknown ({share:.1f} %), {self.unstable} settled by a second look"
+        return f"{text}, in {self.seconds:.1f} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from kvmgen.reachability.packet import ICMPV6, TCP, ArpMessage, Packet, State
 from kvmgen.reachability.path import Hop, Walk
 from kvmgen.reachability.place import Attachment, link_local
 from kvmgen.reachability.step import Verdict
+from kvmgen.reachability.way import Way
 from tests.lab import frames
 from tests.lab.agreement.prober import QUIET_TIME, forget_connections
 from tests.lab.agreement.stage import Machine, Nic, Stage
@@ -20,6 +21,7 @@ from tests.lab.frames import BROADCAST, Ends
 from tests.lab.netns import in_netns
 from tests.lab.probe import Wire
 
+REVERSE_PATH = "firewalld reverse path"
 STOLEN_MAC = "52:54:00:66:66:66"
 STOLEN = {4: "203.0.113.66", 6: "2001:db8:6666::66"}
 MULTICAST = b"\x33\x33"
@@ -152,9 +154,22 @@ def predicted(consumers: Consumers, special: Special) -> tuple[bool | None, tupl
     """Whether the frame gets through its sender's filter, the bridge and its receiver's filter; ``None``: unknown."""
     source, target = (_attachment(consumers, port, special.sender) for port in (special.sender, special.target))
     walk = Walk(consumers)
-    arrives = walk.across(source, target, packet_of(special.frame))
+    arrives = walk.across(source, target, packet_of(special.frame)) and _is_believed(walk, source, target)
     unknown = bool(walk.hops) and not arrives and walk.hops[-1].step.verdict is Verdict.UNKNOWN
     return (None if unknown else arrives), tuple(walk.hops)
+
+
+def _is_believed(walk: Walk, source: Attachment, target: Attachment) -> bool:
+    """Whether firewalld lets a host's bridge have the frame: it looks at the way back before anything is heard here."""
+    machine, packet = walk.places.machine(target), walk.arrived
+    if target.kind != "host" or machine is None or packet is None or packet.version is None:
+        return True
+    way = Way(incoming=target.interface, port_in=None if source.tap is None else source.tap.name)
+    steps = walk.consumers.inside(machine).input(packet, way, None)
+    if not steps or steps[-1].where != REVERSE_PATH:
+        return True
+    walk.hops.append(Hop(host=machine.name, step=steps[-1]))
+    return False
 
 
 def _attachment(consumers: Consumers, port: Port, sender: Port) -> Attachment:
