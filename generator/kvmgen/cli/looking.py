@@ -1,0 +1,118 @@
+"""`explain`, `graph` and `show`: a closer look at a rule, a file, an object or the whole."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kvmgen.cli._shared import Inventory, Output, ShowFormat, loaded
+
+
+def explain(
+    what: Annotated[str, typer.Argument(metavar="CODE|PATH", help="A rule's code, or a file of the output.")],
+    inventory: Inventory = Path("inventory"),
+    output: Output = Path("output"),
+) -> None:
+    """Tell why a rule is there and what to do about it, or which lines of the inventory made a file."""
+    from kvmgen.rules import as_text, rules
+
+    if what.upper() in rules():
+        typer.echo(as_text(rules()[what.upper()]))
+        return
+    if re.fullmatch(r"KV\d*", what, re.IGNORECASE):
+        typer.echo(f"There is no rule {what.upper()}: the codes are {min(rules())} to {max(rules())}.", err=True)
+        raise typer.Exit(1)
+    _explain_file(Path(what), inventory, output)
+
+
+def _explain_file(path: Path, inventory: Path, output: Path) -> None:
+    from kvmgen import explain as explaining
+
+    result = loaded(inventory)
+    assert result.site is not None
+    lines = explaining.origins_of(path, output, result.site, result.sources)
+    if lines is None:
+        typer.echo(f"{path} is not a file that `kvmgen build` makes from {inventory}.", err=True)
+        raise typer.Exit(1)
+    for line in lines:
+        typer.echo(line)
+
+
+class View(StrEnum):
+    """Which picture of the site is drawn."""
+
+    LOGICAL = "logical"
+    PHYSICAL = "physical"
+
+
+class Drawing(StrEnum):
+    """How a picture is drawn."""
+
+    MERMAID = "mermaid"
+    SVG = "svg"
+    DOT = "dot"
+
+
+def graph(
+    view: Annotated[
+        View, typer.Option("--view", help="Who is on which network and where it leads; or what carries what.")
+    ] = View.LOGICAL,
+    format_: Annotated[
+        Drawing, typer.Option("--format", help="For a forge's Markdown, for a browser, or for Graphviz.")
+    ] = Drawing.MERMAID,
+    hosts: Annotated[
+        list[str] | None, typer.Option("--host", help="Draw this host only; give it again for another.")
+    ] = None,
+    group: Annotated[
+        int, typer.Option("--group", min=0, help="Draw more than this many equal guests, or hosts, as one; 0: never.")
+    ] = 4,
+    inventory: Inventory = Path("inventory"),
+) -> None:
+    """Draw the site: its networks and what they lead to, or its links and what they carry."""
+    from kvmgen import graph as drawing
+
+    site = loaded(inventory).site
+    assert site is not None
+    for name in hosts or ():
+        if name not in site.hosts:
+            typer.echo(f"There is no host {name!r}. There is: {', '.join(site.hosts) or 'none yet'}.", err=True)
+            raise typer.Exit(1)
+    picture = drawing.picture(site, view, hosts or site.hosts, group)
+    text = drawing.FORMATS[format_](picture)
+    typer.echo(text, nl=False)
+    if format_ is Drawing.MERMAID and drawing.mermaid.is_too_large(text, picture):
+        typer.echo("Forges don't draw a picture of this size: choose hosts with --host, or lower --group.", err=True)
+
+
+class ObjectKind(StrEnum):
+    """What can be shown."""
+
+    HOST = "host"
+    NETWORK = "network"
+    GUEST = "guest"
+    FILTER = "filter"
+    POLICY = "policy"
+
+
+def show(
+    kind: Annotated[ObjectKind, typer.Argument(metavar="KIND", help="host, network, guest, filter or policy.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The object's name.")],
+    inventory: Inventory = Path("inventory"),
+    format_: Annotated[ShowFormat, typer.Option("--format", help="For people, or for programs.")] = ShowFormat.TEXT,
+) -> None:
+    """Show one object with everything resolved, where each value was said, and the files that it is in."""
+    from kvmgen import show as showing
+    from kvmgen.report.printed import plain, plain_lines
+    from kvmgen.show.text import as_json, as_text
+
+    result = loaded(inventory)
+    assert result.site is not None
+    found = showing.show(kind, name, result.site, result.sources)
+    if isinstance(found, str):
+        typer.echo(plain(found), err=True)
+        raise typer.Exit(1)
+    typer.echo(as_json(found) if format_ is ShowFormat.JSON else plain_lines(as_text(found)))
