@@ -1,0 +1,1 @@
+"""What a change of the inventory does to the hosts, told by meaning."""
