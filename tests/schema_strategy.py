@@ -40,6 +40,11 @@ def documents(kind: str, known: Known) -> Strategy:
     return _Walk(known).value(kind, schema.load(kind), kind)
 
 
+def definition(kind: str, name: str, known: Known, way: str) -> Strategy:
+    """What a kind's schema defines under a name, as it stands at a way to which something may be known."""
+    return _Walk(known).value(kind, schema.load(kind)["$defs"][name], way)
+
+
 def usually(often: Strategy, seldom: Strategy) -> Strategy:
     """The first, seven times of eight."""
     return st.integers(0, 7).flatmap(lambda number: seldom if number == 7 else often)

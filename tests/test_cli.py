@@ -13,8 +13,10 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from typer.models import CommandInfo
 
 from kvmgen import __version__, pipeline
 from tests.sites import EXAMPLE, ROOT, SMALL, tree, write
@@ -155,6 +157,18 @@ def test_version_help_and_completion() -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(GENERATOR)}
     completion = subprocess.run(["bash", "-c", script], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     assert "=complete_bash" in completion.stdout
+
+
+@pytest.mark.parametrize("command", cli.app.registered_commands, ids=lambda command: command.callback.__name__)
+def test_every_argument_and_option_is_told_in_the_help(command: CommandInfo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert command.callback
+    hints = get_type_hints(command.callback, include_extras=True)
+    told = [parameter.help for hint in hints.values() for parameter in getattr(hint, "__metadata__", ())]
+    assert len(told) == len(hints) - ("return" in hints)
+    _, out, _ = run(command.callback.__name__.replace("_", "-"), "--help")
+    printed = re.sub(r"[\W_]+", "", out)
+    assert [text for text in told if not text or re.sub(r"[\W_]+", "", text) not in printed] == []
 
 
 def test_one_host(site: Path) -> None:

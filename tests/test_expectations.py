@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
 
 from kvmgen import pipeline
+from kvmgen.diagnostics import Diagnostic
+from kvmgen.inventory.context import SITE, Context
+from kvmgen.inventory.expectations import expectations
+from kvmgen.inventory.identity import Identity
+from kvmgen.proof import rendered
+from kvmgen.proof.expected import prove
 from tests.expectations import copy
+from tests.real.driven_site import site
+from tests.real.driven_values import KNOWN
+from tests.schema_strategy import definition
+from tests.test_cli import run
 from tests.test_rules import BASE
 
-SITE = "name: example\ndomain: example.org\n"
+SITE_FILE = "name: example\ndomain: example.org\n"
 GUEST = "hosts: [kvm01]\nmemory: 1 GiB\ninterfaces:\n  eth0: {{bridge: br0, addresses: [192.0.2.{}/24], {}}}\n"
 POLICY = "allow-in:\n  - {tcp: 22, from: {guest: bastion}}\n"
 
@@ -20,7 +34,7 @@ def told(folder: Path, expect: str, policy: str = POLICY) -> list[str]:
     copy(BASE, folder)
     (folder / "policies").mkdir()
     (folder / "policies" / "db.yaml").write_text(policy)
-    (folder / "site.yaml").write_text(SITE + expect)
+    (folder / "site.yaml").write_text(SITE_FILE + expect)
     guests = {"db": "policies: [db]", "bastion": "mtu: 1500", "open": "anti-spoofing: none"}
     for number, (name, words) in enumerate(guests.items(), 30):
         (folder / "guests" / f"{name}.yaml").write_text(GUEST.format(number, words))
@@ -37,6 +51,8 @@ def told(folder: Path, expect: str, policy: str = POLICY) -> list[str]:
         "{from: [db, bastion, web01], spoof: [mac, ip, arp]}",
         "{from: db, to: {network: default}, tcp: 80, verdict: blocked}",
         "{from: guests, to: {policy: db}, udp: 53, verdict: blocked}",
+        "{from: host, to: [open, web01], tcp: 22}",
+        "{from: db, to: host, tcp: 22}",
     ],
 )
 def test_what_holds_is_silent(tmp_path: Path, expect: str) -> None:
@@ -50,6 +66,9 @@ def test_what_holds_is_silent(tmp_path: Path, expect: str) -> None:
         ("{from: outside, to: db, tcp: 22}", "KV701", "blocked by kvm01/libvirt/nwfilters/"),
         ("{from: open, spoof: [mac]}", "KV701", "under 52:54:00:00:00:ee: delivered"),
         ("{from: {policy: nothing}, to: db}", "KV703", "no packet"),
+        ("{to: open, tcp: 22, only-from: [host]}", "KV701", "bastion -> open tcp/22 IPv4: delivered"),
+        ("{from: host, to: [db, kvm01], tcp: 22}", "KV701", "kvm01 -> db tcp/22 IPv4: blocked"),
+        ("{from: host, to: outside}", "KV703", "no packet"),
     ],
 )
 def test_what_doesnt_hold_is_told(tmp_path: Path, expect: str, code: str, words: str) -> None:
@@ -69,3 +88,44 @@ def test_a_policy_speaks_of_its_members(tmp_path: Path) -> None:
 def test_words_that_exclude_each_other_are_told(tmp_path: Path, expect: str) -> None:
     (message,) = told(tmp_path, f"expect: [{expect}]\n")
     assert "never both" in message
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github", "gitlab", "junit", "sarif"])
+def test_the_way_is_told_in_every_format(tmp_path: Path, form: str) -> None:
+    told(tmp_path, "expect: [{from: outside, to: db, tcp: 22}]\n")
+    printed = "".join(run("validate", "-i", tmp_path, "--format", form)[1:])
+    assert "nat POSTROUTING -o" in printed or "iptables FO-" in printed
+    assert f"(from {tmp_path}/policies/db.yaml:" in printed
+
+
+def test_of_the_three_verdicts_one_holds(tmp_path: Path) -> None:
+    """Of each packet that an expectation of the schema's means: two verdicts are refused, with what came out."""
+    loaded = pipeline.load(site(tmp_path))
+    assert loaded.site is not None
+    whole, made, context = loaded.site, rendered(loaded.site), Context(Identity("example"), None)
+
+    def found(said: dict[str, Any]) -> list[Diagnostic]:
+        asked = expectations(context, {"expect": [said]}, SITE)
+        return prove(replace(whole, expects=asked), loaded.sources, made)
+
+    @settings(max_examples=60, derandomize=True, deadline=None, database=None)
+    @given(definition("common", "expectation", KNOWN, "site/expect/0"))
+    def one(said: dict[str, Any]) -> None:
+        verdicts = [said] if "only-from" in said else [{**said, "verdict": word} for word in VERDICTS]
+        several = [found(each) for each in verdicts]
+        assert all(diagnostic.hint and diagnostic.origin for each in several for diagnostic in each)
+        assert len({tuple(_told_of(each, "KV702")) for each in several}) == 1
+        assert len({tuple(_told_of(each, "KV703")) for each in several}) == 1
+        came_out = Counter(message for each in several for message in _told_of(each, "KV701"))
+        if len(verdicts) == 3 and max(map(len, several)) < MOST_TOLD:
+            assert set(came_out.values()) <= {2}
+
+    one()
+
+
+VERDICTS = ("delivered", "blocked", "one-way")
+MOST_TOLD = 5
+
+
+def _told_of(found: list[Diagnostic], code: str) -> list[str]:
+    return [one.message.partition("but ")[2] or one.message for one in found if one.rule.code == code]

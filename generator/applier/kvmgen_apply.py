@@ -270,7 +270,7 @@ _PLACES = {
     "udev": r"etc/udev/rules\.d/[^/]+\.rules",
     "link": r"etc/sysconfig/network(-scripts/(ifcfg|route6?|rule6?|keys)-[^/]+)?"
     r"|etc/NetworkManager/system-connections/[^/]+\.nmconnection",
-    "firewall": r"etc/sysconfig/ip6?tables|etc/firewalld/(direct\.xml|(zones|policies)/[^/]+\.xml)"
+    "firewall": r"etc/sysconfig/ip6?tables|etc/firewalld/(firewalld\.conf|direct\.xml|(zones|policies)/[^/]+\.xml)"
     r"|etc/nftables/[^/]+\.nft",
     "unit": r"etc/systemd/system/[^/]+\.d/[^/]+\.conf",
     "network": r"libvirt/networks/[^/]+\.xml",
@@ -848,8 +848,8 @@ class LibvirtItem:
     def _go_back(self, live):
         """Have what runs take what it can of an earlier live definition, ``None`` where it didn't run."""
 
-    def users(self):
-        """The running guests that keep it from being removed."""
+    def users(self, then=None):
+        """The running guests that keep it from being removed now, or ``then`` as `once_made` says."""
         return []
 
     def remove(self):
@@ -895,19 +895,17 @@ class FilterItem(LibvirtItem):
         rows = self.host.virsh(*self.names)[1].split("\n")
         return [row.split(None, 1)[1].strip() for row in rows if row.strip()]
 
-    def users(self):
+    def users(self, then=None):
         """Those whose interfaces are filtered by it, or by a filter that includes it."""
-        return sorted(
-            name
-            for name, guest in running_guests(self.host).items()
-            if any(self._is_in(reference.get("filter")) for reference in guest.findall("devices/interface/filterref"))
-        )
+        running, texts = then or (running_guests(self.host), {})
+        names = {name: guest.findall("devices/interface/filterref") for name, guest in running.items()}
+        return sorted(name for name in names if any(self._is_in(ref.get("filter"), texts) for ref in names[name]))
 
-    def _is_in(self, name):
+    def _is_in(self, name, texts):
         if name == self.name:
             return True
-        tree = ElementTree.fromstring(self.host.virsh("nwfilter-dumpxml", name)[1])
-        return any(self._is_in(reference.get("filter")) for reference in tree.findall("filterref"))
+        tree = ElementTree.fromstring(texts.get(name) or self.host.virsh("nwfilter-dumpxml", name)[1])
+        return any(self._is_in(reference.get("filter"), texts) for reference in tree.findall("filterref"))
 
     def remove(self):
         """Undefine it, unless a running guest has it."""
@@ -964,15 +962,16 @@ class NetworkItem(LibvirtItem):
             wanted, live = _without_updatable(wanted), _without_updatable(live)
         return list(missing(wanted, live)) + self._unasked(extra(wanted, live))
 
-    def users(self):
+    def users(self, then=None):
         """Those that are on it."""
-        return list(self.guests())
+        return list(self.guests(then))
 
-    def guests(self):
+    def guests(self, then=None):
         """The running guests that are on it, with their interfaces."""
+        running = then[0] if then else running_guests(self.host)
         plugged = {
             name: [each for each in guest.findall("devices/interface") if _plug(each)[:2] == ("network", self.name)]
-            for name, guest in running_guests(self.host).items()
+            for name, guest in running.items()
         }
         return {name: interfaces for name, interfaces in sorted(plugged.items()) if interfaces}
 
@@ -1217,7 +1216,7 @@ class DomainItem(LibvirtItem):
         if live is not None:
             self._follow(ElementTree.fromstring(live))
 
-    def users(self):
+    def users(self, then=None):
         """The guest itself, while it runs or has more to it than its definition."""
         return [self.name] if self.name in self._names() and self._holds() else []
 
@@ -1459,12 +1458,30 @@ def changes_to(host, folder, state, adopted, disruptive=()):
         names = ", ".join("%s %s" % (item.kind, item.name) for item in foreign)
         words = " ".join("--adopt %s" % item.name for item in foreign)
         raise Problem("not kvmgen's, and different: %s. To take them over: %s" % (names, words))
+    goes = any(change.verb == "remove" and not change.is_of_file for change in changes)
+    then = once_made(host, changes) if goes else None
     for change in changes:
         refusal = change.item.refusal(change.snapshot) if change.verb != "remove" or change.is_of_file else None
         if refusal:
             raise Problem(refusal)
-        _tell_impact(change)
+        _tell_impact(change, then)
     return changes
+
+
+def once_made(host, changes):
+    """The running guests, and the changed filters' texts, once changes are made: removals come last.
+
+    A running guest leaves a network or a filter live where its definition says so.
+    """
+    wanted = {(change.item.kind, change.item.name): change.item for change in changes if change.verb != "remove"}
+    running = running_guests(host)
+    for name, guest in running.items():
+        item, devices = wanted.get(("domain", name)), guest.find("devices")
+        there = {_mac(interface): interface for interface in devices.findall("interface")}
+        for interface in list(_to_update(guest, ElementTree.fromstring(item.content))) if item else ():
+            devices.remove(there[_mac(interface)])
+            devices.append(interface)
+    return running, {name: item.content for (kind, name), item in wanted.items() if kind == "nwfilter"}
 
 
 def _items(host, entries):
@@ -1496,13 +1513,13 @@ def _impact(item):
     return "management" if item.kind == Firewalld.kind and not isinstance(item, NftablesFile) else "live"
 
 
-def _tell_impact(change):
-    """What a change does to what runs in libvirt; refused where libvirt couldn't make it."""
+def _tell_impact(change, then):
+    """What a change does to what runs in libvirt."""
     item, snapshot = change.item, change.snapshot
     if not isinstance(item, LibvirtItem):
         return
     if change.verb == "remove":
-        change.guests = item.users()
+        change.guests = item.users(then)
         change.impact = "waits" if change.guests else "live"
         return
     if change.verb != "adopt" or change.details:
@@ -1685,7 +1702,7 @@ class Udev:
 
 
 class Firewalld:
-    """firewalld's zones, policies and direct rules."""
+    """firewalld's zones, policies, direct rules and settings."""
 
     kind = "firewall"
     place = "etc/firewalld/"
@@ -1726,6 +1743,8 @@ class Firewalld:
         if state:
             yield "firewalld's state is failed: its log names the rule that it refuses"
         for path, text in self.texts.items():
+            if path.endswith(".conf"):
+                continue  # firewall-cmd can't be asked for settings; a reload reads them
             root = ElementTree.fromstring(text)
             if root.tag == "direct":
                 yield from self._lacks_direct(root)
@@ -2221,6 +2240,13 @@ def _guests_on(host, bridge):
     return sorted(name for name in found if taps & {tap.get("dev") for tap in found[name].iter("target")})
 
 
+def _guests_above(host, link):
+    """The running guests with a tap on a link or on what stands on it: they lose their way out with it."""
+    near = os.listdir(_sys(link)) if os.path.isdir(_sys(link)) else []
+    upper = [name[len("upper_") :] for name in near if name.startswith("upper_")]
+    return sorted(set(_guests_on(host, link)).union(*(_guests_above(host, name) for name in upper)))
+
+
 def _lower(device, links):
     """The devices that files put right below a device: a VLAN's parent, a bond's and a bridge's ports."""
     parent = {links[device].parent} - {None} if device in links else set()
@@ -2326,11 +2352,14 @@ def give_back(host, device, known):
         host.run(("ip", way, "route", "replace", *route, "dev", device))
 
 
-def tell_running(host, changes, links, on_path):
-    """Say of each change of a file what becomes of what runs, and who is on it."""
+def tell_running(host, changes, links, files):
+    """Say of each change of a file what becomes of what runs, and who is on it; ``files`` are the links then."""
+    on_path = below_by_files(management_links(host), files)
+    moved = {*links["stop"], *links["start"], *links["live"]}
+    waits = {change.item.device for change in changes if change.item.kind == "link"} - moved
     for change in changes if host.is_live else ():
         if change.item.kind == "link":
-            _tell_link(host, change, links)
+            _tell_link(host, change, links, files, waits)
             change.impact = "management" if change.item.device in on_path else change.impact
         elif change.item.kind == Sysctl.kind and _locks_out(change):
             change.impact = "management"
@@ -2338,13 +2367,18 @@ def tell_running(host, changes, links, on_path):
             change.details.append("what it said holds until the host starts anew")
 
 
-def _tell_link(host, change, links):
+def _tell_link(host, change, links, files, waits):
     device = change.item.device
     if device in links["stop"]:
-        change.impact, change.guests = "network restart", _guests_on(host, device)
-    elif os.path.isdir(_sys(device)) and device not in links["start"] + links["live"]:
+        change.impact, change.guests = "network restart", _guests_above(host, device)
+    elif device in waits and os.path.isdir(_sys(device)):
         change.impact = "later"
         change.details.append("the link %s runs on as it is: --disruptive %s restarts it" % (device, device))
+    elif device in waits and device in files:
+        lower = sorted(_lower(device, files) & waits)
+        change.impact = "later"
+        why = "it waits for %s" % ", ".join(lower) if lower else files[device].tool.absence
+        change.details.append("the link %s isn't started: %s" % (device, why))
 
 
 def _locks_out(change):
@@ -3171,7 +3205,7 @@ class Command:
         changes += restarts_named(self.host, folder, state, changes, disruptive)
         files = links_of(self.host, folder.texts)
         links = links_to_move(self.host, files, changes, disruptive, lagging(self.host, state))
-        tell_running(self.host, changes, links, below_by_files(management_links(self.host), files))
+        tell_running(self.host, changes, links, files)
         return changes, links
 
     def apply(self):

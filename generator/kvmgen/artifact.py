@@ -10,6 +10,10 @@ from kvmgen.diagnostics import Origin
 from kvmgen.value import value
 
 
+Lines = Mapping[int, tuple[Origin, ...]]
+"""The places of the inventory that made the lines from a given one on, the most telling place first."""
+
+
 class Kind(StrEnum):
     """What a file is to the host, in the order in which the kinds are applied."""
 
@@ -60,8 +64,8 @@ class Artifact:
 
     ``path`` is relative to the host's folder: ``etc/...`` and ``var/...`` are copied to ``/`` on the host,
     ``libvirt/...`` is defined through virsh, ``guests/NAME/...`` belongs inside a guest. ``sources`` are the places of
-    the inventory it was made from, the most telling first; ``lines`` tells, when it is asked for, which place made the
-    lines from a given one on. ``binary`` makes the bytes of a file that isn't text, when
+    the inventory it was made from, the most telling first; ``lines`` tells, when it is asked for, which places made the
+    lines from a given one on (`origins_at`). ``binary`` makes the bytes of a file that isn't text, when
     they are asked for; its ``text`` is empty.
     """
 
@@ -72,9 +76,15 @@ class Artifact:
     mode: int = 0o644
     defines: Defines | None = None
     binary: Callable[[], bytes] | None = None
-    lines: Callable[[], Mapping[int, Origin]] | None = field(default=None, compare=False)
+    lines: Callable[[], Lines] | None = field(default=None, compare=False)
 
     @property
     def content(self) -> bytes:
         """The file's bytes."""
         return self.text.encode() if self.binary is None else self.binary()
+
+    def origins_at(self, line: int) -> tuple[Origin, ...]:
+        """The places that made a line, the most telling first; where nothing closer is known, the file's first."""
+        lines = {} if self.lines is None else self.lines()
+        before = max((first for first in lines if first <= line), default=None)
+        return self.sources[:1] if before is None else lines[before]

@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from kvmgen.diagnostics import Diagnostic
-from kvmgen.value import value
+from kvmgen.git import NoRevision, NotKnown, Repository, commit_of, git
 
 
-@value
-class NotKnown:
-    """Why git can't say what changed."""
-
-    why: str
-
-
-@value
-class NoRevision:
-    """The revision that was named isn't there."""
-
-    why: str
-
-
-def changed_files(folder: Path, revision: str) -> frozenset[str] | NotKnown | NoRevision:
+def changed_files(
+    folder: Path, revision: str, repository: Repository | None = None
+) -> frozenset[str] | NotKnown | NoRevision:
     """The files below a folder that aren't what they were in a revision, relative to the folder.
 
-    Staged or not, removed, or unknown to git: ignored ones as well, for kvmgen reads them all the same.
+    Staged or not, removed, or unknown to git: ignored ones as well, for kvmgen reads them all the same. The repository
+    is the current folder's where none is given.
     """
-    commit = _commit(revision)
+    commit = commit_of(revision, repository)
     if not isinstance(commit, str):
         return commit
     real = os.path.realpath(folder)
     if not os.path.isfile(f"{real}/site.yaml"):
         return NotKnown(why=f"{folder} is no inventory")
-    tracked = _git("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "--", real)
-    others = _git("ls-files", "--others", "-z", "--full-name", "--", real)
-    top = _git("rev-parse", "--show-toplevel")
+    ask = git if repository is None else repository.git
+    tracked = ask("diff", "--name-only", "--no-renames", "--no-ext-diff", "-z", commit, "--", real)
+    others = ask("ls-files", "--others", "-z", "--full-name", "--", real)
+    top = ask("rev-parse", "--show-toplevel")
     for answer in (tracked, others, top):
         if isinstance(answer, NotKnown):
             return answer
@@ -59,33 +48,6 @@ def _has_repository_of_its_own(folder: str, top: str) -> bool:
             return True
         folder = os.path.dirname(folder)
     return False
-
-
-def _commit(revision: str) -> str | NotKnown | NoRevision:
-    """The commit that a revision names."""
-    inside = _git("rev-parse", "--is-inside-work-tree")
-    if isinstance(inside, NotKnown):
-        return inside
-    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    if isinstance(found, str):
-        return found.strip()
-    if revision == "HEAD":
-        return NotKnown(why="nothing is committed yet")
-    shallow = _git("rev-parse", "--is-shallow-repository")
-    hint = "; this clone is shallow: `git fetch --unshallow` brings the rest" if shallow == "true\n" else ""
-    return NoRevision(why=f"git knows no revision {revision!r} here{hint}")
-
-
-def _git(*arguments: str) -> str | NotKnown:
-    """What git prints, or why it prints nothing. It is asked from the current folder, where hooks are started."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607 # the user's git
-    except OSError as error:
-        return NotKnown(why=f"git can't be started: {error.strerror}")
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        return NotKnown(why=said[0] if said else f"git {arguments[0]} failed")
-    return os.fsdecode(done.stdout)
 
 
 def told_of(diagnostics: Iterable[Diagnostic], changed: Container[str]) -> Iterator[Diagnostic]:

@@ -76,6 +76,7 @@ class Diagnostic:
 
     ``position`` is set where the place is known already (a file that isn't YAML has no pointers); otherwise it is
     looked up from ``origin`` when the diagnostic is told. ``on_key`` asks for the key's position, not its value's.
+    ``trace`` is the way of the packet that it is about, a step a line.
     """
 
     rule: Rule
@@ -85,6 +86,7 @@ class Diagnostic:
     position: Position | None = None
     on_key: bool = False
     related: tuple[tuple[Origin, str], ...] = field(default=())
+    trace: tuple[str, ...] = ()
 
     @property
     def is_error(self) -> bool:

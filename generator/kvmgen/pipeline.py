@@ -78,8 +78,8 @@ def _files(finding: Diagnostic) -> Iterator[str]:
 def validate(inventory: Path) -> Result:
     """All that can be known without writing: everything is rendered, into memory."""
     result = load(inventory)
-    _prove(result)
-    if result.site is not None and result.is_good:
+    has_rendered = _prove(result)
+    if result.site is not None and result.is_good and not has_rendered:
         chosen = list(views(result.site))
         list(mapped(_render_only, chosen, worth=_HOSTS_A_PROCESS))
     return result
@@ -90,14 +90,16 @@ def nothing_to_do(inventory: Path) -> Result:
     return Result(Sources(inventory))
 
 
-def _prove(result: Result) -> None:
-    """What the inventory expects of packets, held against the hosts' files; nothing where it expects nothing."""
+def _prove(result: Result) -> bool:
+    """What the inventory expects of packets, held against the hosts' files; whether it expects anything."""
     if result.site is None or not result.is_good:
-        return
-    if result.site.expects or any(policy.expects for policy in result.site.policies.values()):
+        return False
+    expects = bool(result.site.expects) or any(policy.expects for policy in result.site.policies.values())
+    if expects:
         from kvmgen.proof.expected import prove
 
-        result.diagnostics += prove(result.site)
+        result.diagnostics += prove(result.site, result.sources)
+    return expects
 
 
 def _render_only(view: HostView) -> int:

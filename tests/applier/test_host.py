@@ -412,6 +412,27 @@ def test_zones_follow(site: Site) -> None:
     assert site.status()["drift"] == ["firewalld's zone lan also has the service http"]
 
 
+def test_firewallds_settings_are_taken_over_by_name(site: Site) -> None:
+    """A host has settings of its own: they stay until somebody says so, and a rollback brings them back."""
+    bridge = BRIDGE.replace("el7", "el8.6")
+    site.apply(bridge)
+    assert site.lab.start_firewalld() == "running"
+    own, file = site.lab.run("cat", "/etc/firewalld/firewalld.conf").stdout, "etc/firewalld/firewalld.conf"
+
+    def filters() -> bool:
+        return "fib saddr" in site.lab.run("nft", "list", "table", "inet", "firewalld").stdout
+
+    assert filters()
+    settings = bridge + "firewall: {ipv6-rpfilter: false}\n"
+    assert f"--adopt {file}" in site.apply(settings, *CONFIRMED, expect=FAILED)
+    site.apply(settings, *CONFIRMED, "--adopt", file)
+    assert not filters()
+    assert site.status()["drift"] == []
+    site.run("rollback")
+    assert site.lab.run("cat", f"/{file}").stdout == own
+    assert filters()
+
+
 SLOW_LIBVIRTD = """#!/bin/sh
 libvirtd=$(cat /run/lab/libvirtd.pid)
 if test "$1" = --reload; then

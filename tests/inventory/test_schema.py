@@ -26,7 +26,7 @@ KIND_OF = {"inventory": "site", **FOLDERS}
 
 
 def test_every_schema_is_known() -> None:
-    assert sorted([*schema.KINDS, "common", "diagnostics", "manifest"]) == NAMES
+    assert sorted([*schema.KINDS, "common", "diagnostics", "difference", "manifest"]) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,7 +12,8 @@ ETH_ARP = 0x0806
 ETH_IPV4 = 0x0800
 ETH_IPV6 = 0x86DD
 ETH_VLAN = 0x8100
-ICMP, TCP, UDP, ICMPV6 = 1, 6, 17, 58
+ICMP, TCP, UDP, IPV6_FRAGMENT, ICMPV6 = 1, 6, 17, 44, 58
+ETHERNET_HEADER = 14
 ARP_REQUEST, ARP_REPLY = 1, 2
 TCP_SYN, TCP_RST, TCP_ACK = 0x02, 0x04, 0x10
 ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT = 133, 134
@@ -105,6 +106,28 @@ def ip_packet(ends: Ends, protocol: int, payload: bytes, hops: int = 64) -> byte
     total = checksum(struct.pack("!BBHHHBBH", *fields, 0) + addresses)
     packet = struct.pack("!BBHHHBBH", *fields, total) + addresses + payload
     return ethernet(ends.source_mac, ends.target_mac, ETH_IPV4, packet, ends.vlan)
+
+
+def fragments(frame: bytes, cut: int, identification: int) -> tuple[bytes, bytes]:
+    """The packet of a frame in two: so many bytes above the network layer (a multiple of eight), and the rest."""
+    seen = read(frame)
+    assert seen is not None
+    return (
+        _fragment(seen, identification, 0, seen.payload[:cut], more=True),
+        _fragment(seen, identification, cut // 8, seen.payload[cut:], more=False),
+    )
+
+
+def _fragment(whole: "Seen", identification: int, offset: int, payload: bytes, *, more: bool) -> bytes:
+    ends = whole.ends
+    if ends.is_ipv6:
+        header = struct.pack("!BBHI", whole.protocol, 0, offset << 3 | more, identification)
+        return ip_packet(ends, IPV6_FRAGMENT, header + payload)
+    packet = bytearray(ip_packet(ends, whole.protocol, payload)[ETHERNET_HEADER:])
+    struct.pack_into("!HH", packet, 4, identification & 0xFFFF, more << 13 | offset)
+    packet[10:12] = bytes(2)
+    packet[10:12] = struct.pack("!H", checksum(bytes(packet[:20])))
+    return ethernet(ends.source_mac, ends.target_mac, ETH_IPV4, bytes(packet))
 
 
 def with_checksum(ends: Ends, protocol: int, message: bytes, position: int) -> bytes:

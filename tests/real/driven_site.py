@@ -71,6 +71,8 @@ class Subject:
     name: str
     kind: str
     files: st.SearchStrategy[Files]
+    always: tuple[Files, ...] = ()
+    """What is there whatever is drawn: what is drawn too seldom for a small sample to have it."""
 
 
 @st.composite
@@ -101,7 +103,7 @@ def _hosts(draw: st.DrawFn, platform: str) -> Files:
 
 
 NO_FIREWALL_WORDS: Mapping[str, tuple[str, ...]] = {
-    "el6": ("zones", "policies"),
+    "el6": ("zones", "policies", "ipv6-rpfilter"),
     "el7": ("policies", "chain-policies"),
     "el9.4": ("direct", "chains", "chain-policies"),
 }
@@ -197,8 +199,6 @@ def _filters(draw: st.DrawFn) -> Files:
 @st.composite
 def _policies(draw: st.DrawFn) -> Files:
     data = draw(_documents("policy"))
-    data.pop("expect", None)  # nothing is made of it
-    data = data or {"allow-in": []}
     addresses = draw(one_of(["192.0.2.30/24"], ["192.0.2.30/24", "2001:db8::30/64"]))
     nic = {"bridge": "br0", "addresses": addresses, "policies": draw(one_of(["new"], ["few", "new"]))}
     return {
@@ -207,16 +207,28 @@ def _policies(draw: st.DrawFn) -> Files:
     }
 
 
+_FAR = {
+    "ethernets": {"eno1": {"addresses": ["198.51.100.1/24"], "routes": [{"to": "10.0.0.0/8", "via": "198.51.100.9"}]}}
+}
+_DIRECT = {"firewall": {"direct": [{"family": "both", "chain": "INPUT", "rule": "-p tcp --dport 25 -j DROP"}]}}
+_APART = {"ethernets": {"eno1": {}}, "bridges": {"br0": {"ports": ["eno1"], "isolation": "guests"}}}
+_FUNCTIONS = {"hosts": {"new": {}}, "forward": "hostdev", "pci-addresses": ["0000:07:10.0", "0001:81:1f.7"]}
+
 SUBJECTS: Mapping[str, Subject] = {
     subject.name: subject
     for subject in (
         Subject("site", "site", _sites()),
-        Subject("host-el6", "host", _hosts("el6")),
+        Subject("host-el6", "host", _hosts("el6"), ({"hosts/new.yaml": {"platform": "el6", **_FAR, **_DIRECT}},)),
         Subject("host-el7", "host", _hosts("el7")),
         Subject("host-el8.6", "host", _hosts("el8.6")),
-        Subject("host-el9.4", "host", _hosts("el9.4")),
+        Subject("host-el9.4", "host", _hosts("el9.4"), ({"hosts/new.yaml": {"platform": "el9.4", **_APART}},)),
         Subject("network", "network", _networks()),
-        Subject("network-devices", "network", _device_networks()),
+        Subject(
+            "network-devices",
+            "network",
+            _device_networks(),
+            ({"networks/new.yaml": _FUNCTIONS, "hosts/new.yaml": {"platform": "el9.4"}},),
+        ),
         Subject("guest", "guest", _guests()),
         Subject("inside", "guest", _insides()),
         Subject("filter", "filter", _filters()),

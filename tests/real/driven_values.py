@@ -18,6 +18,11 @@ def one_of(*values: Any) -> Strategy:
 
 
 _IPV4, _IPV6 = st.ip_addresses(v=4).map(str), st.ip_addresses(v=6).map(str)
+_ENDS = one_of(
+    *("outside", "host", "guests", "kvm01", "web01", "web01:eth0", "192.0.2.9", "2001:db8::9", "nobody"),
+    *({"policy": "few"}, {"policy": "new"}, {"network": "default"}),
+)
+"""The ends of packets that are expected."""
 _COMMON: Mapping[str, Strategy] = {
     "common#ip": usually(
         one_of("192.0.2.254", "192.0.2.53", "198.51.100.254", "2001:db8::1", "2001:db8:1::9", "fe80::1"),
@@ -41,6 +46,7 @@ _COMMON: Mapping[str, Strategy] = {
     "common#memory": one_of("512 MiB", "1 GiB", "2048 MiB", "524288 KiB"),
     "common#zone": one_of("public", "dmz", "internal"),
     "common#vlan-tags": one_of(7, {"tags": [7]}, {"tags": [7, 11], "native": 11}, {"tags": [7], "trunk": True}),
+    "common#packet-end": _ENDS,
     "common#uuid": one_of("1c3384c7-093a-5689-2cf3-320ef716ba2e", "00000000-0000-4000-8000-000000000001"),
 }
 _SYSCTL = {
@@ -252,7 +258,6 @@ _POLICY_PEERS = one_of(
 _POLICY: Mapping[str, Strategy] = {
     "policy/allow-in": _SERVICE_LINES,
     "policy/allow-out": _SERVICE_LINES,
-    "policy/expect": one_of([]),  # what else it may say is proved elsewhere
     "policy/allow-in/0/1/from": _POLICY_PEERS,
     "policy/allow-out/0/1/to": _POLICY_PEERS,
 }
@@ -311,5 +316,12 @@ KNOWN = Known(
             *(("isolation-group", "target"), ("isolation-group", "isolated")),
         ],
         "network": [("isolation", "isolated-ports")],
+        **{
+            f"{kind}/expect/0": [
+                *(("tcp", "udp", "icmp", "icmpv6", "spoof"), ("only-from", "from", "spoof")),
+                *(("only-from", "verdict"), ("spoof", "to")),
+            ]
+            for kind in ("policy", "site")
+        },
     },
 )

@@ -88,6 +88,8 @@ def harvest(name: str) -> Harvest:
             suppress_health_check=list(HealthCheck),
         )
         seed(crc32(f"{SEED}/{name}".encode()))(options(given(subject.files)(one)))()
+        for files in subject.always:
+            one(files)
     return found
 
 

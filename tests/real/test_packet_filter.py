@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from kvmgen.diagnostics import Origin
+from kvmgen.model.host import Firewall
 from kvmgen.model.platform import Platform
 from kvmgen.model.values import Address
 from kvmgen.reachability.firewall import PacketFilter
@@ -23,10 +25,12 @@ from kvmgen.reachability.libvirt_network import networks, rules
 from kvmgen.reachability.packet import IPV4, IPV6, TCP, Packet, State
 from kvmgen.reachability.step import Verdict
 from kvmgen.reachability.way import Way
+from kvmgen.render import firewalld
 from tests.lab.guest import GUEST_SYSCTLS, LabGuest
 from tests.lab.host import Backend, LabHost
 from tests.lab.netns import Node
 from tests.real.packets import listening
+from tests.render.builders import host
 from tests.sites import write
 
 pytestmark = pytest.mark.real
@@ -308,6 +312,20 @@ def test_firewalld(backend: Backend, tmp_path: Path) -> None:
     with running(backend, files, tmp_path) as net:
         assert disagreements(net, PacketFilter(folder("el9.4", {**files, **conf}))) == []
         assert_strangers_are_dropped(net, PacketFilter(folder("el9.4", {**files, **conf}), None, leads_back))
+        # Without the direct rules, which stop the answer that goes from the one to the other.
+        files |= {"etc/firewalld/direct.xml": "<direct></direct>\n", **settings_without_reverse_path(backend)}
+        for path in ("etc/firewalld/direct.xml", "etc/firewalld/firewalld.conf"):
+            net.host.write(f"/{path}", files[path])
+        net.host.run("firewall-cmd", "--reload")
+        assert strangers(net, PacketFilter(folder("el9.4", files), None, leads_back), Verdict.ACCEPT) == []
+
+
+def settings_without_reverse_path(backend: Backend) -> dict[str, str]:
+    """What kvmgen writes for `ipv6-rpfilter: false`, for either backend."""
+    origin = Origin("hosts/kvm01.yaml")
+    firewall = Firewall(origin=origin, ipv6_rpfilter=False)
+    (written,) = firewalld.files(host(platform=Platform.parse("el9.4"), firewall=firewall))
+    return {written.path: written.text.replace("FirewallBackend=nftables", f"FirewallBackend={backend}")}
 
 
 def leads_back(address: Address, interface: str) -> bool:
@@ -325,7 +343,12 @@ def assert_strangers_are_dropped(net: Net, filter_: PacketFilter) -> None:
             ],
             netns=guest.name,
         )
+    assert strangers(net, filter_, Verdict.DROP) == []
+
+
+def strangers(net: Net, filter_: PacketFilter, verdict: Verdict) -> list[str]:
+    """Where the prediction of them, or the kernel, has another verdict."""
     packet = replace(first_packet(net, "a", "2001:db8:9::11", 80), source=ip_address("2001:db8:9::10"))
     way = Way(incoming="br1", outgoing="br1", bridged=True, port_in="tap-a", port_out="tap-b")
-    assert forwarded(filter_, packet, way) is Verdict.DROP
-    assert compared(net, "a", "2001:db8:9::11", 80, Verdict.DROP) == []
+    assert forwarded(filter_, packet, way) is verdict
+    return compared(net, "a", "2001:db8:9::11", 80, verdict)

@@ -109,7 +109,7 @@ def test_nothing_of_a_value_becomes_structure() -> None:
 
 def test_networks_of_virtual_functions_are_in_libvirts_schema() -> None:
     found = items(samples(), names_functions)
-    assert len(found) > 0.01 * EXAMPLES
+    assert found
     hold(consumers.in_schema(found, "network"))
 
 
@@ -158,7 +158,7 @@ def test_a_shell_that_sources_a_file_gets_what_was_meant(shell: tuple[str, ...],
 def test_the_kernel_takes_addresses_and_routes(lab: LabHost) -> None:
     routes = items(samples(), lambda item: "/network-scripts/route" in item.path)
     links = items(samples(), lambda item: "/ifcfg-" in item.path and "IPADDR" in item.artifact.text)
-    assert len(routes) > 0.004 * EXAMPLES
+    assert routes
     assert len(links) > 0.1 * EXAMPLES
     hold(consumers.configure(lab, [*some(routes, 0.3), *some(links, 0.3)]))
 
@@ -181,7 +181,7 @@ def test_systemd_reads_the_settings(lab: LabHost) -> None:
 @pytest.mark.parametrize("program", ["iptables", "ip6tables"])
 def test_iptables_takes_the_rules(lab: LabHost, program: str) -> None:
     found = items(samples(), below(f"etc/sysconfig/{program}"))
-    assert len(found) > 0.005 * EXAMPLES
+    assert found
     hold(consumers.restore(lab, program, found))
 
 
@@ -212,7 +212,7 @@ def test_cloud_init_reads_the_seeds() -> None:
 def test_nftables_takes_the_tables(lab: LabHost) -> None:
     """Without the bridges' names, which not every kernel can match."""
     found = items(samples(), below("etc/nftables"))
-    assert len(found) > 0.003 * EXAMPLES
+    assert found
     for item in found:
         lab.run("nft", "-c", "-f", "-", input=without_bridge_names(lab, item.artifact.text))
 

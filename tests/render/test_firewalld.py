@@ -82,6 +82,20 @@ def test_chains_come_before_rules_and_reasons_are_comments() -> None:
     assert (direct.kind, direct.mode, direct.sources) == (Kind.FIREWALL, 0o644, (ORIGIN, BRIDGE))
 
 
+@pytest.mark.parametrize(("platform", "backend"), [("el7", "iptables"), ("el8", "nftables"), ("el10", "nftables")])
+def test_settings_are_written_where_one_is_said(platform: str, backend: str) -> None:
+    (settings,) = written(platform, Firewall(origin=ORIGIN, ipv6_rpfilter=False)).values()
+    assert (settings.path, settings.mode) == ("etc/firewalld/firewalld.conf", 0o644)
+    assert (
+        settings.text
+        == f"""{MADE.replace("<!-- ", "# ").replace(" -->", "")}
+DefaultZone=public
+FirewallBackend={backend}
+IPv6_rpfilter=no
+"""
+    )
+
+
 def test_zones_in_firewallds_own_order() -> None:
     files = written("el8")
     assert (

@@ -35,7 +35,8 @@ def _is_mac(text: str) -> bool:
 
 
 @cache
-def _is_ipv4(text: str) -> bool:
+def is_ipv4(text: str) -> bool:
+    """Whether a text is an IPv4 address."""
     try:
         IPv4Address(text)
     except AddressValueError:
@@ -53,7 +54,7 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _is_ipv4_mask(text: str) -> bool:
-    return _is_decimal(text, 32) or _is_ipv4(text)
+    return _is_decimal(text, 32) or is_ipv4(text)
 
 
 def _is_ipv6_mask(text: str) -> bool:
@@ -110,7 +111,7 @@ def _is_port_or_range(text: str) -> bool:
 
 
 _MAC_KIND = Kind("a MAC address", _is_mac)
-_IPV4 = Kind("an IPv4 address", _is_ipv4)
+_IPV4 = Kind("an IPv4 address", is_ipv4)
 _IPV6 = Kind("an IPv6 address", _is_ipv6)
 _IPV4_MASK = Kind("an IPv4 mask", _is_ipv4_mask)
 _IPV6_MASK = Kind("an IPv6 mask", _is_ipv6_mask)

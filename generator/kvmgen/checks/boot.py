@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
 
 from kvmgen.checks._dhcp import serves
+from kvmgen.checks._kinds import is_ipv4
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.site import Site
 
@@ -77,18 +77,10 @@ def not_a_server(site: Site) -> Iterator[Diagnostic]:
     Source: `bootp` in https://libvirt.org/formatnetwork.html#addressing.
     """
     for network in site.carried():
-        if network.bootp_server is not None and not _is_ipv4(network.bootp_server):
+        if network.bootp_server is not None and not is_ipv4(network.bootp_server):
             yield Diagnostic(
                 rule=NOT_A_SERVER,
                 message=f"the boot server {network.bootp_server} isn't an IPv4 address, and BOOTP knows no other",
                 hint="Write the server's IPv4 address, or leave it out where the host itself serves.",
                 origin=network.at("dhcp", "bootp", "server"),
             )
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from kvmgen import __version__
+from kvmgen.cli.comparing import diff
 from kvmgen.cli.compiling import build, validate
 from kvmgen.cli.looking import explain, graph, show
 from kvmgen.cli.reaching import reach
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (build, validate, explain, graph, show, reach, schema, init, merge_driver):
+for command in (build, validate, diff, explain, graph, show, reach, schema, init, merge_driver):
     app.command()(command)
 
 

@@ -123,7 +123,8 @@ def _validated(inventory: Path, changed: frozenset[str] | None) -> Result:
 
 def _changed(inventory: Path, revision: str, format_: ReportFormat) -> frozenset[str] | None:
     """The files that changed; nothing where git can't say, which is told, and everything is looked at."""
-    from kvmgen.changed import NoRevision, NotKnown, changed_files
+    from kvmgen.changed import changed_files
+    from kvmgen.git import NoRevision, NotKnown
 
     changed = changed_files(inventory, revision)
     if isinstance(changed, NoRevision):

@@ -31,6 +31,7 @@ def explain(
 
 def _explain_file(path: Path, inventory: Path, output: Path) -> None:
     from kvmgen import explain as explaining
+    from kvmgen.report.printed import plain
 
     result = loaded(inventory)
     assert result.site is not None
@@ -39,7 +40,7 @@ def _explain_file(path: Path, inventory: Path, output: Path) -> None:
         typer.echo(f"{path} is not a file that `kvmgen build` makes from {inventory}.", err=True)
         raise typer.Exit(1)
     for line in lines:
-        typer.echo(line)
+        typer.echo(plain(line))
 
 
 class View(StrEnum):
@@ -106,8 +107,8 @@ def show(
 ) -> None:
     """Show one object with everything resolved, where each value was said, and the files that it is in."""
     from kvmgen import show as showing
-    from kvmgen.report.printed import plain, plain_lines
-    from kvmgen.show.text import as_json, as_text
+    from kvmgen.report.printed import as_json, plain, plain_lines
+    from kvmgen.show.text import as_document, as_text
 
     result = loaded(inventory)
     assert result.site is not None
@@ -115,4 +116,4 @@ def show(
     if isinstance(found, str):
         typer.echo(plain(found), err=True)
         raise typer.Exit(1)
-    typer.echo(as_json(found) if format_ is ShowFormat.JSON else plain_lines(as_text(found)))
+    typer.echo(as_json(as_document(found)) if format_ is ShowFormat.JSON else plain_lines(as_text(found)))

@@ -22,6 +22,8 @@ class Effect(StrEnum):
     """Nobody notices."""
     NET_UPDATE = "net-update"
     """A running network takes it as it runs."""
+    WAITS = "waits"
+    """It is removed once the running guests that need it have stopped."""
     RESTART = "restart"
     """A service or a link is restarted."""
     NETWORK_RESTART = "network restart"
@@ -121,6 +123,7 @@ class Flow:
 class Difference:
     """All of it, sorted. ``before`` and ``after`` name the revisions; ``inventory`` are the files of it that changed.
 
+    ``notes`` are what is to be told of the comparison itself: that the inventory was moved, that a side has none.
     ``other`` are flows whose verdict changed between others than delivered and not, or became unknown.
     """
 
@@ -131,6 +134,7 @@ class Difference:
     opens: tuple[Flow, ...] = ()
     closes: tuple[Flow, ...] = ()
     other: tuple[Flow, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

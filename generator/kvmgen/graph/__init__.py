@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
 
 from kvmgen.graph import dot, mermaid, svg
+from kvmgen.graph.compare import compare
 from kvmgen.graph.grouping import grouped
 from kvmgen.graph.logical import logical
+from kvmgen.graph.networks import used_bridges
 from kvmgen.graph.physical import physical
 from kvmgen.graph.picture import Graph
 from kvmgen.model.site import Site
@@ -26,6 +28,18 @@ MOST_DRAWN = 4
 """How many equal guests or hosts are drawn one by one, unless said otherwise."""
 
 
-def picture(site: Site, view: str, hosts: Collection[str], most: int = MOST_DRAWN) -> Graph:
-    """The site in one of the `VIEWS`; more than ``most`` equal guests or hosts are one, each is drawn where it is 0."""
-    return grouped(VIEWS[view](site, hosts), most)
+def picture(
+    site: Site, view: str, hosts: Collection[str], most: int = MOST_DRAWN, *, before: Site | None = None
+) -> Graph:
+    """The site in one of the `VIEWS`; more than ``most`` equal guests or hosts are one, each is drawn where it is 0.
+
+    With the site as it was ``before``, what has changed since is marked.
+    """
+    if before is None:
+        return grouped(VIEWS[view](site, hosts), most)
+    return grouped(compare(_drawn(before, view, hosts, site), _drawn(site, view, hosts, before)), most)
+
+
+def _drawn(site: Site, view: str, hosts: Collection[str], other: Site) -> Graph:
+    """One side of a change: a bridge isn't new because the first guest is on it."""
+    return logical(site, hosts, used_bridges(other)) if view == "logical" else VIEWS[view](site, hosts)

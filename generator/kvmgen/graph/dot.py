@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from kvmgen.graph.picture import Graph, Kind, Node, State, clean, heading, label, lines
+from kvmgen.graph.picture import LEGEND, Graph, Kind, Node, State, clean, heading, label, lines
 
 _SHAPES: Mapping[Kind, str] = MappingProxyType(
     {
@@ -40,6 +40,8 @@ def _lines(graph: Graph) -> Iterator[str]:
     names = {node.id: f"n{number}" for number, node in enumerate(graph.nodes, 1)}
     yield f"{'digraph' if graph.directed else 'graph'} {quoted([clean(graph.title)])} {{"
     yield f"  rankdir=LR; tooltip={quoted([clean(graph.description, 200)])};"
+    if graph.is_marked:
+        yield f'  label={quoted(LEGEND)}; labelloc=b; labeljust=l; fontname="monospace";'
     yield '  node [fontname="monospace"]; edge [fontname="monospace", fontsize=10];'
     for number, group in enumerate(graph.groups, 1):
         yield f"  subgraph cluster_{number} {{"
@@ -67,4 +69,5 @@ def _style(state: State) -> str:
 def quoted(texts: Iterable[str]) -> str:
     r"""Lines as one quoted string: a backslash would start an escape such as ``\N``, an ampersand an entity."""
     inside = "\\n".join(text.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for text in texts)
+    inside = inside.replace("##[", "#&#35;[")  # no command where a pipeline's log shows the picture
     return f'"{inside}"'

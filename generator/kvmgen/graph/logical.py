@@ -14,10 +14,10 @@ from kvmgen.model.site import Site
 _FORWARDING = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "net.ipv6.conf.default.forwarding")
 
 
-def logical(site: Site, hosts: Collection[str]) -> Graph:
-    """The networks of some hosts, the guests at home there, and the world."""
+def logical(site: Site, hosts: Collection[str], also: Collection[tuple[str, str]] = ()) -> Graph:
+    """The networks of some hosts, the guests at home there, and the world; bridges in ``also`` without guests, too."""
     chosen = [host for name, host in site.hosts.items() if name in hosts]
-    networks = networks_of(site, chosen)
+    networks = networks_of(site, chosen, also)
     guests = [guest for guest in site.guests.values() if guest.home in hosts]
     gateways = _gateways(guests, networks)
     edges = [edge for guest in guests for edge in _edges(guest, networks, gateways)]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
-from kvmgen.graph.picture import Graph, Kind, Node, State, clean, heading, label, lines
+from kvmgen.graph.picture import LEGEND, Graph, Kind, Node, State, clean, heading, label, lines
 
 MOST_EDGES = 500
 MOST_CHARACTERS = 50_000
@@ -64,6 +64,8 @@ def _lines(graph: Graph) -> Iterator[str]:
         text = _joined(label(edge))
         said = f'|"{text}"|' if text else ""
         yield f"  {names[edge.source]} {arrow}{said} {names[edge.target]}"
+    if graph.is_marked:
+        yield f'  n{len(names) + 1}["{_joined(LEGEND)}"]'
     yield from _marks(graph, names)
 
 

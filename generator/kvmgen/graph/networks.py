@@ -59,10 +59,15 @@ class Networks:
         self.ways_out[node.id] = Edge(source=node.id, target=OUTSIDE.id, label=(how,))
 
 
-def networks_of(site: Site, hosts: Iterable[Host]) -> Networks:
-    """The networks of some hosts: libvirt's own, and the bridges that guests are on."""
+def used_bridges(site: Site) -> frozenset[tuple[str, str]]:
+    """The bridges that guests are on, by host and name."""
+    return frozenset((guest.home, nic.bridge) for guest, nic in site.nics() if nic.bridge is not None)
+
+
+def networks_of(site: Site, hosts: Iterable[Host], also: Iterable[tuple[str, str]] = ()) -> Networks:
+    """The networks of some hosts: libvirt's own, and the bridges that guests are on, or that stand in ``also``."""
     found = Networks()
-    used = {(guest.home, nic.bridge) for guest, nic in site.nics() if nic.bridge is not None}
+    used = {*used_bridges(site), *also}
     hosts = tuple(hosts)
     shared = _shared(hosts)
     for host in hosts:

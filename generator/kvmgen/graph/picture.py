@@ -44,6 +44,10 @@ class State(StrEnum):
         return {State.SAME: "", State.ADDED: "+ ", State.REMOVED: "\u2212 ", State.CHANGED: "~ "}[self]
 
 
+LEGEND = tuple(f"{state.mark}{state}" for state in (State.ADDED, State.REMOVED, State.CHANGED))
+"""What a picture with marks says of them."""
+
+
 @value
 class Node:
     """One thing, or ``count`` equal ones under the names of the first and the last.

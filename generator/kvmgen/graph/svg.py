@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from kvmgen.graph.layout import LINE, SEPARATOR, Box, Layout, Point, Slot, Way, layout
-from kvmgen.graph.picture import Graph, Node, clean, heading, label, lines
+from kvmgen.graph.picture import LEGEND, Graph, Node, clean, heading, label, lines
 
-_STYLE = """
+STYLE = """
     svg { background: #ffffff; font: 12px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
     text { fill: #1f2328; }
     .host { fill: #f6f8fa; stroke: #d1d9e0; }
@@ -35,32 +35,46 @@ _STYLE = """
 """
 """A reader that doesn't know the reader's preference takes the light one."""
 
-_ARROW = (
-    '  <defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" '
-    'markerUnits="userSpaceOnUse" orient="auto"><path class="head" d="M0 0L8 4L0 8z"/></marker></defs>'
-)
-
 
 def draw(graph: Graph) -> str:
     """The file's text."""
     return "".join(f"{line}\n" for line in _lines(graph, layout(graph)))
 
 
-def _lines(graph: Graph, placed: Layout) -> Iterator[str]:
+def part(graph: Graph, name: str) -> str:
+    """The picture inside of a page that has `STYLE` already; ``name`` is before the ids of what it refers to."""
+    return "".join(f"{line}\n" for line in _lines(graph, layout(graph), name))
+
+
+def _lines(graph: Graph, placed: Layout, name: str = "") -> Iterator[str]:
+    height = placed.height + (_LEGEND if graph.is_marked else 0)
     yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{placed.width}" height="{placed.height}" '
-        f'viewBox="0 0 {placed.width} {placed.height}" role="img" aria-labelledby="title desc">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{placed.width}" height="{height}" '
+        f'viewBox="0 0 {placed.width} {height}" role="img" aria-labelledby="{name}title {name}desc">'
     )
-    yield f'  <title id="title">{_text(clean(graph.title))}</title>'
-    yield f'  <desc id="desc">{_text(clean(graph.description, 200))}</desc>'
-    yield f"  <style>{_STYLE}  </style>"
-    yield _ARROW
+    yield f'  <title id="{name}title">{_text(clean(graph.title))}</title>'
+    yield f'  <desc id="{name}desc">{_text(clean(graph.description, 200))}</desc>'
+    if not name:
+        yield f"  <style>{STYLE}  </style>"
+    yield _arrow(name)
     yield from map(_box, placed.boxes)
-    yield from (_curve(way, graph.directed) for way in placed.ways)
+    yield from (_curve(way, f"{name}arrow" if graph.directed else "") for way in placed.ways)
     for node in graph.nodes:
         yield from _node(node, placed.slots[node.id])
     yield from (line for way in placed.ways for line in _label(way))
+    if graph.is_marked:
+        yield f'  <text x="20" y="{placed.height + LINE // 2}">{_text(SEPARATOR.join(LEGEND))}</text>'
     yield "</svg>"
+
+
+_LEGEND = 20
+
+
+def _arrow(name: str) -> str:
+    return (
+        f'  <defs><marker id="{name}arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" '
+        'markerUnits="userSpaceOnUse" orient="auto"><path class="head" d="M0 0L8 4L0 8z"/></marker></defs>'
+    )
 
 
 def _box(box: Box) -> str:
@@ -94,9 +108,9 @@ def _rectangle(slot: Slot, style: str, round_: int, behind: int = 0) -> str:
     )
 
 
-def _curve(way: Way, directed: bool) -> str:
+def _curve(way: Way, head: str) -> str:
     state = f" {way.edge.state}" if way.edge.state else ""
-    arrow = ' marker-end="url(#arrow)"' if directed else ""
+    arrow = f' marker-end="url(#{head})"' if head else ""
     return f'  <path class="edge{state}" d="{_path(way.points)}"{arrow}/>'
 
 
@@ -119,4 +133,4 @@ def _label(way: Way) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    return escape(text, quote=False)
+    return escape(text, quote=False).replace("##[", "#&#35;[")  # no command where a pipeline's log shows the picture

@@ -7,7 +7,7 @@ from typing import Any
 
 from kvmgen.diagnostics import Origin
 from kvmgen.inventory.context import NOT_TOGETHER, Context, Data
-from kvmgen.model.expectation import GUESTS, NAMED, OUTSIDE, POLICY, End, Expectation
+from kvmgen.model.expectation import GUESTS, HOST, NAMED, OUTSIDE, POLICY, End, Expectation
 
 _TYPES = {"icmp": {"echo-request": 8, "timestamp-request": 13}, "icmpv6": {"echo-request": 128}}
 
@@ -68,7 +68,7 @@ def _ends(said: Any) -> Iterator[End]:
             ((kind, name),) = one.items()
             yield End(kind, name)
         else:
-            yield End(one) if one in (OUTSIDE, GUESTS) else End(NAMED, one)
+            yield End(one) if one in (OUTSIDE, GUESTS, HOST) else End(NAMED, one)
 
 
 def _service(said: Data) -> tuple[str, int | None]:

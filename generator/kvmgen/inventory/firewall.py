@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from kvmgen.diagnostics import Origin
@@ -60,6 +60,7 @@ def lower_firewall(context: Context, data: Data, origin: Origin, zones_of_links:
             for chain, verdict in sorted(data.get("chain-policies", {}).items())
             for family in ("ipv4", "ipv6")
         ),
+        ipv6_rpfilter=data.get("ipv6-rpfilter"),
     )
 
 
@@ -104,8 +105,8 @@ def _policy(context: Context, name: str, data: Data, origin: Origin, zones: Coll
     )
 
 
-def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str], networks: Iterable[str]) -> bool:
-    """Whether a rule of FORWARD looks at frames between the ports of a bridge.
+def bridged_rules(firewall: Firewall | None, bridges: Iterable[str], networks: Iterable[str]) -> Iterator[Origin]:
+    """The rules of FORWARD that look at frames between the ports of a bridge.
 
     ``bridges`` are the host's own. Those of libvirt's ``networks`` are routers' ports as well: a rule that names one on
     one side only is about what is routed.
@@ -115,7 +116,8 @@ def reads_bridged_frames(firewall: Firewall | None, bridges: Iterable[str], netw
     wanted += [rf"-[io] ({of_host})( |$)"] if of_host else []
     wanted += [rf"-[io] (?P<bridge>{of_libvirt}) (.* )?-[io] (?P=bridge)( |$)"] if of_libvirt else []
     rules = firewall.rules if firewall else ()
-    return any(rule.chain == "FORWARD" and re.search("|".join(wanted), rule.rule) for rule in rules)
+    of_bridges = re.compile("|".join(wanted))
+    return (rule.origin for rule in rules if rule.chain == "FORWARD" and of_bridges.search(rule.rule))
 
 
 def let_guests_talk(platform: Platform, firewall: Firewall, bridges: Sequence[Bridge]) -> Firewall:

@@ -95,6 +95,9 @@ def _without_firewalld(platform: Platform, data: Data) -> Iterator[Refusal]:
     if platform.firewalld is None:
         for word in data.keys() & {"zones", "policies"}:
             yield (word,), f"{platform} has no firewalld, so no {word}", "Write `direct` rules and `chain-policies`."
+        if "ipv6-rpfilter" in data:
+            hint = "Leave it out: IPv6 has no reverse path filter there, unless a `direct` rule of table raw makes one."
+            yield ("ipv6-rpfilter",), f"{platform} has no firewalld, which filters so from el7 on", hint
         return
     if "chain-policies" in data:
         hint = "Write `zones`, whose `target` is what happens to the rest."

@@ -82,6 +82,6 @@ def _firewall(context: Context, platform: Platform, data: Data, origin: Origin, 
                     known = BUILT_IN_ZONES | said.get("zones", {}).keys()
                     context.no_reference(link.origin.at("zone"), "zone", link.zone, known)
     refuse_what_the_platform_lacks(context, platform, said, place, zones)
-    if not said.keys() & {"zones", "policies", "chains", "direct", "chain-policies"}:
+    if not said.keys() & {"zones", "policies", "chains", "direct", "chain-policies", "ipv6-rpfilter"}:
         return None
     return lower_firewall(context, said, place, zones)

@@ -20,6 +20,15 @@ def own_filter_documents() -> Mapping[str, Document]:
     return {path.stem: _own_document(path) for path in sorted(folder.glob("*.yaml"))}
 
 
+def own_filter_source(origin: Origin) -> Source | None:
+    """The text of one of kvmgen's own filters, for whoever wants to show it; nothing for anything else."""
+    path = Path(__file__).parent / _OWN_FOLDER / origin.file.removeprefix(OWN)
+    if not path.is_file():
+        return None
+    source = decode(origin.file, path.read_bytes())
+    return source if isinstance(source, Source) else None
+
+
 def _own_document(path: Path) -> Document:
     file = f"{OWN}{path.name}"
     source = decode(file, path.read_bytes())

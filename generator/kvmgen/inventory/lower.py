@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from kvmgen.diagnostics import Diagnostic
+from kvmgen.diagnostics import Diagnostic, Origin
 from kvmgen.inventory.context import NAME_TWICE, Context
 from kvmgen.inventory.expectations import expectations
 from kvmgen.inventory.filters import lower_filter
-from kvmgen.inventory.firewall import let_guests_talk, reads_bridged_frames
+from kvmgen.inventory.firewall import bridged_rules, let_guests_talk
 from kvmgen.inventory.guests import Surroundings, lower_guest
 from kvmgen.inventory.hosts import lower_host
 from kvmgen.inventory.identity import Identity
@@ -138,7 +138,7 @@ def _with_what_guests_need(
 ) -> dict[str, Host]:
     """The hosts with the kernel settings and packet filter rules that follow from their networks and guests."""
     stateful, groups = iptables_families(filters), members(guests.values(), networks)
-    filtered: set[str] = set()
+    filtered: dict[str, Origin] = {}
     bridges: dict[str, set[str]] = {}
     for guest in guests.values():
         for nic in guest.interfaces:
@@ -146,13 +146,13 @@ def _with_what_guests_need(
                 if nic.bridge is not None:
                     bridges.setdefault(host, set()).add(nic.bridge)
                 if nic.filterref is not None and nic.filterref.filter in stateful:
-                    filtered.add(host)
+                    filtered.setdefault(host, nic.origin)
     for host, carried in networks.items():
         for network in carried.values():
             if network.bridge and not network.forward.makes_bridge:
                 bridges.setdefault(host, set()).add(network.bridge)
     return {
-        name: _completed(host, networks[name].values(), bridges.get(name, set()), name in filtered, groups)
+        name: _completed(host, networks[name].values(), bridges.get(name, set()), filtered.get(name), groups)
         for name, host in hosts.items()
     }
 
@@ -161,24 +161,33 @@ def _completed(
     host: Host,
     networks: Iterable[VirtualNetwork],
     guest_bridges: set[str],
-    has_stateful_filters: bool,
+    filtered: Origin | None,
     groups: Members,
 ) -> Host:
     netfilter = host.bridge_netfilter
     networks = tuple(networks)
     libvirts = [network.bridge for network in networks if network.bridge and network.forward.makes_bridge]
     apart = isolations(host, networks, groups)
-    wanted = has_stateful_filters or reads_bridged_frames(host.firewall, guest_bridges, libvirts)
-    wanted = wanted or any(reads_frames(isolation, host.platform) for isolation in apart)
+    needs = [isolation.origin for isolation in apart if reads_frames(isolation, host.platform)]
+    needs += bridged_rules(host.firewall, guest_bridges, libvirts)
+    needs += [filtered] if filtered is not None else []
     firewall = isolated(host, apart)
-    if netfilter is None and wanted and not any(map(_switches_bridges_off, host.sysctl)):
+    if netfilter is None and needs and not any(map(_switches_bridges_off, host.sysctl)):
         netfilter = True
     bridges = [bridge for bridge in host.bridges if bridge.name in guest_bridges and _lets_frames_pass(bridge)]
     if netfilter and bridges:
         origin = host.origin if firewall is None else firewall.origin
         firewall = let_guests_talk(host.platform, firewall or Firewall(origin=origin), bridges)
     settings = (*_forwarding(host, networks), *host.sysctl)
-    return replace(host, bridge_netfilter=netfilter, firewall=firewall, sysctl=settings, isolations=apart)
+    for_what = tuple(dict.fromkeys(needs))
+    return replace(
+        host,
+        bridge_netfilter=netfilter,
+        bridge_netfilter_for=for_what,
+        firewall=firewall,
+        sysctl=settings,
+        isolations=apart,
+    )
 
 
 def _lets_frames_pass(bridge: Bridge) -> bool:

@@ -68,6 +68,21 @@ class Source:
             mark = (key_node if of_key and key_node is not None else node).start_mark
         return None if mark is None else Position(mark.line + 1, mark.column + 1)
 
+    def extent(self, pointer: Pointer) -> tuple[int, int] | None:
+        """The first and the last line of a value with its key; ``None`` where the pointer leads nowhere."""
+        node = _composed(self.text)
+        start = None if node is None else node.start_mark
+        for key in pointer:
+            found = _child(node, key)
+            if found is None:
+                return None
+            key_node, node = found
+            start = (node if key_node is None else key_node).start_mark
+        if node is None or start is None:
+            return None
+        end = node.end_mark  # of a block, where the next one starts
+        return start.line + 1, max(start.line + 1, end.line + (1 if end.column else 0))
+
 
 @lru_cache(maxsize=16)
 def _composed(text: str) -> yaml.Node | None:

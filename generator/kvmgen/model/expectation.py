@@ -5,8 +5,8 @@ from __future__ import annotations
 from kvmgen.diagnostics import Origin
 from kvmgen.value import record, value
 
-NAMED, POLICY, NETWORK, GUESTS, OUTSIDE = "named", "policy", "network", "guests", "outside"
-"""What an end can be; a `NAMED` one is a guest, a host or an address."""
+NAMED, POLICY, NETWORK, GUESTS, OUTSIDE, HOST = "named", "policy", "network", "guests", "outside", "host"
+"""What an end can be; a `NAMED` one is a guest, a host or an address; `HOST` carries the guest at the other end."""
 
 
 @record

@@ -228,7 +228,8 @@ class Firewall:
     """A packet filter: direct chains and rules in the order they were written, zones and policies sorted by name.
 
     ``chain_policies`` are the built-in chains' default verdicts as (family, chain, verdict), for el6's iptables files
-    only.
+    only. ``ipv6_rpfilter`` is whether firewalld drops IPv6 packets that no answer would go back to by the interface
+    that they came in by; ``None`` leaves it to the host, where it does.
     """
 
     origin: Origin
@@ -237,6 +238,7 @@ class Firewall:
     chains: tuple[DirectChain, ...] = ()
     rules: tuple[DirectRule, ...] = ()
     chain_policies: tuple[tuple[str, str, str], ...] = ()
+    ipv6_rpfilter: bool | None = None
 
 
 @value
@@ -254,7 +256,8 @@ class Node:
     """What hosts and guests' insides share: a machine that runs a platform of the EL family.
 
     ``bridge_netfilter`` is whether bridged frames pass the host's iptables chains (``net.bridge.bridge-nf-call-*``):
-    ``None`` where nothing on the machine depends on it. ``bridge_netfilter_at`` is where the inventory says so.
+    ``None`` where nothing on the machine depends on it. ``bridge_netfilter_at`` is where the inventory says so,
+    ``bridge_netfilter_for`` what depends on it: isolation, rules, an interface whose filter knows connections.
     ``isolations`` are the bridges on which guests are kept apart.
     """
 
@@ -271,6 +274,7 @@ class Node:
     firewall: Firewall | None
     bridge_netfilter: bool | None
     bridge_netfilter_at: Origin | None = None
+    bridge_netfilter_for: tuple[Origin, ...] = ()
     isolations: tuple[Isolation, ...] = ()
 
     @property

@@ -130,8 +130,4 @@ def segments(site: Site) -> dict[tuple[str, str], str]:
 def origin_of(made: Rendered, host: str, cause: Cause) -> Origin | None:
     """The place in the inventory that a line of a host's file comes from; ``None`` for what is no file of ours."""
     artifact = made.artifacts.get((host, cause.file))
-    if artifact is None:
-        return None
-    lines = {} if artifact.lines is None else artifact.lines()
-    before = [line for line in lines if line <= cause.line]
-    return lines[max(before)] if before else next(iter(artifact.sources), None)
+    return None if artifact is None else next(iter(artifact.origins_at(cause.line)), None)

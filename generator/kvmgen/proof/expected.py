@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from kvmgen.diagnostics import Diagnostic, Origin, Rule
-from kvmgen.model.expectation import GUESTS, NAMED, NETWORK, OUTSIDE, POLICY, End, Expectation
+from kvmgen.inventory.sources import Sources
+from kvmgen.model.expectation import GUESTS, HOST, NAMED, NETWORK, OUTSIDE, POLICY, End, Expectation
 from kvmgen.model.site import Site
 from kvmgen.proof import Rendered, docs, origin_of, rendered
 from kvmgen.reachability import tell
 from kvmgen.reachability.answer import Answer, Nobody, Outcome, Question, Service, ends_of, reach, versions_of
 from kvmgen.reachability.place import OUTSIDE as ANYWHERE
 from kvmgen.reachability.place import Attachment
+from kvmgen.reachability.step import Cause
 
 NOT_SO = Rule(code="KV701", title="A packet that doesn't fare as expected", doc=docs.NOT_SO)
 NOT_KNOWN = Rule(code="KV702", title="An expectation that nothing can be said about", doc=docs.NOT_KNOWN)
@@ -25,19 +27,29 @@ _MOST_TOLD = 5
 """How many packets of one expectation are told: the rest fails for the same reasons."""
 
 
-def prove(site: Site) -> list[Diagnostic]:
-    """What the site's expectations find; nothing is rendered where there are none."""
-    expected = [*site.expects, *(one for policy in site.policies.values() for one in policy.expects)]
-    if not expected:
+_OWN_HOST = "@host"
+"""What `HOST` is called until the other end is known; no name looks so."""
+
+
+def expected(site: Site) -> list[Expectation]:
+    """What the site file and the policies expect."""
+    return [*site.expects, *(one for policy in site.policies.values() for one in policy.expects)]
+
+
+def prove(site: Site, sources: Sources, made: Rendered | None = None) -> list[Diagnostic]:
+    """What the site's expectations find in ``made``; without it nothing is rendered where there are none."""
+    wanted = expected(site)
+    if not wanted:
         return []
-    proof = _Proof(site, rendered(site))
-    return [finding for expectation in expected for finding in proof.of(expectation)]
+    proof = _Proof(site, made or rendered(site), sources)
+    return [finding for expectation in wanted for finding in proof.of(expectation)]
 
 
 @dataclass(slots=True)
 class _Proof:
     site: Site
     made: Rendered
+    sources: Sources
     answers: dict[Question, Answer] = field(default_factory=dict)
 
     def of(self, expectation: Expectation) -> Iterator[Diagnostic]:
@@ -66,9 +78,10 @@ class _Proof:
             return
         chosen = self._names(expectation.only_from)
         yield from self._between(expectation, chosen, targets, _is(Outcome.DELIVERED))
-        machines = {name.partition(":")[0] for name in chosen}
-        others = [name for name in (ANYWHERE, *self.site.hosts, *self.site.guests) if name not in machines]
-        yield from self._between(expectation, others, targets, _is_not_delivered)
+        for target in targets:
+            machines = {self._met(name, target).partition(":")[0] for name in chosen}
+            others = [name for name in (ANYWHERE, *self.site.hosts, *self.site.guests) if name not in machines]
+            yield from self._between(expectation, others, [target], _is_not_delivered)
 
     def _between(
         self, expectation: Expectation, sources: Iterable[str], targets: Iterable[str], good: Callable[[Outcome], bool]
@@ -76,20 +89,26 @@ class _Proof:
         protocol, number = expectation.service
         is_icmp = protocol.startswith("icmp")
         service = Service(protocol=protocol, port=None if is_icmp else number, type=number if is_icmp else None)
-        targets = list(targets)
-        for source in sources:
-            for target in targets:
-                if source.partition(":")[0] != target.partition(":")[0]:
-                    for version in versions_of(self.made.places, source, target, service):
-                        if version in expectation.versions:
-                            yield Question(source=source, target=target, service=service, version=version), good
+        pairs = [(self._met(one, other), self._met(other, one)) for one in sources for other in targets]
+        for source, target in pairs:
+            if source and target and source.partition(":")[0] != target.partition(":")[0]:
+                for version in versions_of(self.made.places, source, target, service):
+                    if version in expectation.versions:
+                        yield Question(source=source, target=target, service=service, version=version), good
+
+    def _met(self, name: str, other: str) -> str:
+        """A name as the machine at the other end means it; none where that is no guest and has no host."""
+        if name != _OWN_HOST:
+            return name
+        guest = self.site.guests.get(other.partition(":")[0])
+        return "" if guest is None else guest.home
 
     def _names(self, ends: Iterable[End]) -> list[str]:
         """The machines that ends mean, each once."""
         found: dict[str, None] = {}
         for end in ends:
-            if end.kind == OUTSIDE:
-                found[ANYWHERE] = None
+            if end.kind in (OUTSIDE, HOST):
+                found[ANYWHERE if end.kind == OUTSIDE else _OWN_HOST] = None
             elif end.kind == NAMED:
                 ends_of(self.made.places, end.name)
                 found[end.name] = None
@@ -108,7 +127,7 @@ class _Proof:
 
     def _forged(self, expectation: Expectation) -> Iterator[Question]:
         """What each sender could forge, towards the first on its segment who would take it."""
-        for name in self._names(expectation.sources):
+        for name in self._names(end for end in expectation.sources if end.kind != HOST):
             for one in ends_of(self.made.places, name):
                 target = self._victim(one)
                 if one.kind == "guest" and target is not None:
@@ -152,8 +171,14 @@ class _Proof:
             wanted = "nobody else" if expectation.only_from is not None else expectation.verdict
             message = f"expected {wanted}, but {tell.verdict(answer)}"
             related = tuple(self._related(answer))
+            trace = tuple(tell.trace(answer, self._named))
             yield Diagnostic(
-                rule=NOT_SO, message=message, hint=_hint(answer), origin=expectation.origin, related=related
+                rule=NOT_SO,
+                message=message,
+                hint=_hint(answer),
+                origin=expectation.origin,
+                related=related,
+                trace=trace,
             )
 
     def _related(self, answer: Answer) -> Iterator[tuple[Origin, str]]:
@@ -161,6 +186,12 @@ class _Proof:
             origin = origin_of(self.made, answer.host, answer.cause)
             if origin is not None and not origin.is_kvmgens:
                 yield origin, "this decides"
+
+    def _named(self, host: str, cause: Cause) -> str:
+        """A cause by its line in the host's folder, and the inventory's where it comes from one."""
+        place, origin = tell.in_folder(host, cause), origin_of(self.made, host, cause)
+        position = None if origin is None or origin.is_kvmgens else self.sources.position_of(origin)
+        return f"{place} (from {self.sources.root}/{origin.file}:{position.line})" if origin and position else place
 
 
 def _hint(answer: Answer) -> str:

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 
 from kvmgen.model.values import Address
 from kvmgen.reachability.consumers import Consumers
+from kvmgen.reachability.neighbours import BROADCAST
 from kvmgen.reachability.packet import (
     ARP,
     ICMP,
@@ -22,9 +23,9 @@ from kvmgen.reachability.packet import (
     Packet,
     State,
 )
-from kvmgen.reachability.path import BROADCAST, Hop, Walk
+from kvmgen.reachability.path import Hop, Walk
 from kvmgen.reachability.place import OUTSIDE, OUTSIDE_ADDRESSES, OUTSIDE_MAC, Attachment, Places, as_interfaces
-from kvmgen.reachability.step import Cause, Step, Verdict
+from kvmgen.reachability.step import Cause, Verdict
 from kvmgen.value import value
 
 _PROTOCOLS = {"tcp": TCP, "udp": UDP, "sctp": SCTP, "icmp": ICMP, "icmpv6": ICMPV6}
@@ -308,9 +309,3 @@ def _answer_to(arrived: Packet | None, first: Packet) -> Packet | None:
         state=State.ESTABLISHED,
         reply=True,
     )
-
-
-def deciding(answer: Answer) -> Step | None:
-    """The step that ended the way, if one did."""
-    hops = answer.back or answer.forward
-    return None if answer.outcome is Outcome.DELIVERED or not hops else hops[-1].step

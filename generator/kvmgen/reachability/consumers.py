@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from kvmgen.model.values import Address
 from kvmgen.reachability.firewall import PacketFilter, RouteBack
+from kvmgen.reachability.nwfilter import FOLDER as FILTERS
 from kvmgen.reachability.nwfilter import Filters, TapFilter
 from kvmgen.reachability.place import Places
 from kvmgen.reachability.topology import Machine, Tap
@@ -17,6 +18,7 @@ class Consumers:
 
     places: Places
     _filters: dict[str, Filters] = field(default_factory=dict)
+    _same_filters: dict[tuple[object, ...], Filters] = field(default_factory=dict)
     _bound: dict[str, TapFilter] = field(default_factory=dict)
     _packet_filters: dict[tuple[str, str | None], PacketFilter] = field(default_factory=dict)
 
@@ -27,12 +29,20 @@ class Consumers:
         if tap.mac not in self._bound:
             party = self.places.site.party_by_mac.get(tap.mac)
             leased = (str(own.ip) for own in party.learned if own.version == 4) if party else iter(())
-            if tap.host not in self._filters:
-                self._filters[tap.host] = Filters(self.places.site.hosts[tap.host].folder)
-            filters = self._filters[tap.host]
+            filters = self.filters_of(tap.host)
             parameters = dict(tap.parameters)
             self._bound[tap.mac] = filters.bind(tap.filter, parameters, tap.mac, tap.name, next(leased, None))
         return self._bound[tap.mac]
+
+    def filters_of(self, host: str) -> Filters:
+        """A host's filters; hosts that have the same ones share them."""
+        if host not in self._filters:
+            folder = self.places.site.hosts[host].folder
+            known = (folder.platform, *folder.under(FILTERS))
+            if known not in self._same_filters:
+                self._same_filters[known] = Filters(folder)
+            self._filters[host] = self._same_filters[known]
+        return self._filters[host]
 
     def inside(self, machine: Machine) -> PacketFilter:
         """A machine's packet filter."""

@@ -85,6 +85,11 @@ class PacketFilter:
             load(path, self._folder.files[path], chains)
         return chains
 
+    @property
+    def runs_firewalld(self) -> bool:
+        """Whether firewalld runs there."""
+        return self._firewalld is not None
+
     # -- what libvirt adds ---------------------------------------------------------------------------------------------
 
     @cached_property
@@ -108,7 +113,8 @@ class PacketFilter:
     def _of_networks(self, version: int, table: str, chain: str, seen: Seen) -> Outcome:
         """What libvirt's rules for its networks say; each rule is about one network's bridge or subnets.
 
-        Before libvirt 5.1 one network's rules follow another's in FORWARD, and the order is that of their start.
+        Before libvirt 5.1 one network's rules follow another's in FORWARD, and the order is that of their start: of a
+        hash table whose seed is random, so that it is another one each time that libvirtd starts.
         """
         if self._platform.libvirt >= libvirt_network.OWN_CHAINS:
             return _first(

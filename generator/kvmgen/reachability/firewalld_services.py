@@ -81,9 +81,7 @@ DESTINATIONS: Mapping[str, Mapping[int, str]] = MappingProxyType(
 )
 """The services that are for one address only, by IP version; one without an address isn't for that version."""
 
-_LIBVIRT = """
-<zone target='ACCEPT'>
-  <rule priority='32767'><reject/></rule>
+_OF_GUESTS = """
   <protocol value='icmp'/>
   <protocol value='ipv6-icmp'/>
   <service name='dhcp'/>
@@ -91,20 +89,17 @@ _LIBVIRT = """
   <service name='dns'/>
   <service name='ssh'/>
   <service name='tftp'/>
-</zone>
 """
-_TO_HOST = """
+"""What guests on libvirt's networks may ask of the host."""
+
+_LIBVIRT = f"""
+<zone target='ACCEPT'>
+  <rule priority='32767'><reject/></rule>{_OF_GUESTS}</zone>
+"""
+_TO_HOST = f"""
 <policy target='REJECT'>
   <ingress-zone name='libvirt-routed'/>
-  <egress-zone name='HOST'/>
-  <protocol value='icmp'/>
-  <protocol value='ipv6-icmp'/>
-  <service name='dhcp'/>
-  <service name='dhcpv6'/>
-  <service name='dns'/>
-  <service name='ssh'/>
-  <service name='tftp'/>
-</policy>
+  <egress-zone name='HOST'/>{_OF_GUESTS}</policy>
 """
 _ALLOW_HOST_IPV6 = """
 <policy target='CONTINUE' priority='-15000'>

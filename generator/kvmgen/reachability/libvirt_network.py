@@ -56,6 +56,10 @@ class VirtualNetwork:
         """Whether libvirt makes IPv6 rules."""
         return self.ipv6_without_gateway or any(subnet.version == 6 for subnet in self.subnets)
 
+    def has_state(self, version: int) -> bool:
+        """Whether libvirt's rules ask for the state of connections of an IP version."""
+        return any(_is_translated(self, subnet) for subnet in self.subnets if subnet.version == version)
+
 
 def networks(folder: Folder) -> list[VirtualNetwork]:
     """The networks that libvirt has a bridge of its own for, in the order of their files."""

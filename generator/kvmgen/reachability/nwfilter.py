@@ -31,7 +31,7 @@ from kvmgen.reachability.nwfilter_values import Said
 from kvmgen.reachability.packet import Packet
 from kvmgen.reachability.step import Cause, Step, Verdict
 
-_FOLDER = "libvirt/nwfilters/"
+FOLDER = "libvirt/nwfilters/"
 _LAYERS = {4: "iptables", 6: "ip6tables"}
 _Key = tuple[str, tuple[tuple[str, tuple[str, ...]], ...], str, str | None]
 
@@ -78,7 +78,7 @@ class Filters:
         return found
 
     def _read(self) -> Iterator[tuple[str, ReadFilter]]:
-        for path, text in self._folder.under(_FOLDER):
+        for path, text in self._folder.under(FOLDER):
             try:
                 filter_ = read_filter(path, text, self._folder.platform.libvirt)
             except (NotXmlError, KeyError, ValueError) as error:
@@ -278,7 +278,7 @@ class TapFilter:
 
     def _step(self, packet: Packet, chain: str, where: str) -> Step:
         if self.problem:
-            cause = Cause(file=_FOLDER + f"{self.name}.xml", text=f"filter {self.name}")
+            cause = Cause(file=FOLDER + f"{self.name}.xml", text=f"filter {self.name}")
             return Step(where=where, verdict=Verdict.UNKNOWN, cause=cause, why=self.problem)
         one, other = (self._run(chains, chain, packet) for chains in self._rules.chains)
         if one.verdict is not other.verdict:

@@ -7,20 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from kvmgen.model.values import Address
 from kvmgen.reachability.consumers import Consumers
+from kvmgen.reachability.fragments import put_together
+from kvmgen.reachability.neighbours import exchange
 from kvmgen.reachability.nwfilter import TapFilter
-from kvmgen.reachability.packet import ARP, ICMPV6, ArpMessage, Packet, State
+from kvmgen.reachability.packet import Packet
 from kvmgen.reachability.place import Attachment, Places
 from kvmgen.reachability.step import Cause, Step, Verdict
 from kvmgen.reachability.topology import Machine
 from kvmgen.reachability.way import Way
 from kvmgen.value import value
 
+_BRIDGE_NETFILTER = "bridge netfilter"
 MOST_MACHINES = 16
 """A packet that crosses more machines goes in circles."""
-
-BROADCAST = "ff:ff:ff:ff:ff:ff"
-_REQUEST, _REPLY = 1, 2
-_SOLICITATION, _ADVERTISEMENT = 135, 136
 
 
 @value
@@ -42,7 +41,11 @@ class Translation:
 
 @dataclass(slots=True)
 class Walk:
-    """A packet under way. ``hops`` are what it met; `arrived` is what came out at the other end."""
+    """A packet under way. ``hops`` are what it met; `arrived` is what came out at the other end.
+
+    What nobody can tell of a packet it is taken to survive: where something stops it later on, that is the answer in
+    any case, and the doubt is one only where the packet arrives.
+    """
 
     consumers: Consumers
     translations: list[Translation] = field(default_factory=list)
@@ -50,6 +53,7 @@ class Walk:
     arrived: Packet | None = None
     _port_in: str | None = None
     _source_filter: TapFilter | None = None
+    _doubt: int | None = None
 
     @property
     def places(self) -> Places:
@@ -61,19 +65,33 @@ class Walk:
     def _tell(self, host: str, *steps: Step) -> bool:
         """Note steps; whether the packet goes on."""
         self.hops += [Hop(host=host, step=step) for step in steps]
-        return not steps or steps[-1].verdict in (Verdict.ACCEPT, Verdict.PASS)
+        if steps and steps[-1].verdict is Verdict.UNKNOWN and self._doubt is None:
+            self._doubt = len(self.hops)
+        return not steps or not steps[-1].verdict.stops
+
+    def _is_certain(self, arrives: bool) -> bool:
+        """Whether the packet arrives without a doubt; where there is one, the hops end with it."""
+        if arrives and self._doubt is not None:
+            del self.hops[self._doubt :]
+            self.arrived = None
+            return False
+        return arrives
 
     def _stop(self, host: str, where: str, text: str, *, file: str = "", line: int = 0) -> bool:
         cause = Cause(file=file, text=text, line=line)
         return self._tell(host, Step(where=where, verdict=Verdict.DROP, cause=cause))
 
     def _unknown(self, host: str, where: str, why: str) -> bool:
-        return self._tell(host, Step(where=where, verdict=Verdict.UNKNOWN, why=why))
+        self.hops.append(Hop(host=host, step=Step(where=where, verdict=Verdict.UNKNOWN, why=why)))
+        return False
 
     # -- the way -------------------------------------------------------------------------------------------------------
 
     def go(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
         """Send a packet from one end to the other; whether it arrives."""
+        return self._is_certain(self._go(source, target, packet))
+
+    def _go(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
         machine = self.places.machine(source)
         here: Attachment = source
         routed: Attachment | None = None
@@ -105,10 +123,25 @@ class Walk:
             source, target = (outside, target) if source.is_outside else (source, outside)
         elif source.segment != target.segment:
             return self._stop(source.host, "bridge", f"{target.named()} is on another segment", file="kernel")
-        if not self._carry(source, target, packet):
+        carried = self._carry(source, target, packet)
+        self.arrived = packet if carried else None
+        return self._is_certain(carried)
+
+    def in_pieces(self, source: Attachment, target: Attachment, pieces: Sequence[Packet], whole: Packet | None) -> bool:
+        """Send fragments of one packet that no machine routes; whether they arrive. ``whole`` is what they make up."""
+        host = self.places.site.hosts[source.host]
+        made = put_together(self.consumers, host, pieces[0].version or 0)
+        if made is None:
+            return self._unknown(host.name, _BRIDGE_NETFILTER, "whether connections are tracked is in no file")
+        if not made:
+            return all(self.across(source, target, piece) for piece in pieces)
+        self._prepare(source)
+        if not all(self._from_tap(source, piece) for piece in pieces):
             return False
-        self.arrived = packet
-        return True
+        if whole is None:
+            return self._stop(host.name, _BRIDGE_NETFILTER, "fragments wait until they are whole", file="kernel")
+        self.arrived = whole
+        return self._is_certain(self._bridged(source, target, whole) and self._to_tap(target, whole))
 
     def _towards(
         self, here: Attachment, target: Attachment, packet: Packet
@@ -235,9 +268,9 @@ class Walk:
             return True
         sender = _sender(leaving, asked, packet)
         kind = "ARP" if asked.version == 4 else "neighbour discovery"
-        for one, other, question in _exchange(leaving, neighbour, sender, asked):
+        for one, other, question in exchange(leaving, neighbour, sender, asked):
             trial = Walk(self.consumers)
-            if not trial._carry(one, other, question) or not trial._heard(other, question):
+            if not trial._is_certain(trial._carry(one, other, question) and trial._heard(other, question)):
                 host, step = trial.hops[-1].host, trial.hops[-1].step
                 return self._tell(host, replace(step, where=f"{kind}: {step.where}"))
         found = Step(
@@ -256,9 +289,12 @@ class Walk:
 
     def _carry(self, source: Attachment, target: Attachment, packet: Packet) -> bool:
         """One frame over one segment: the sender's filter, the bridges, the receiver's filter."""
+        self._prepare(source)
+        return self._from_tap(source, packet) and self._bridged(source, target, packet) and self._to_tap(target, packet)
+
+    def _prepare(self, source: Attachment) -> None:
         self._source_filter = self.consumers.on_tap(source.tap)
         self._port_in = None if source.tap is None else source.tap.name
-        return self._from_tap(source, packet) and self._bridged(source, target, packet) and self._to_tap(target, packet)
 
     def _from_tap(self, source: Attachment, packet: Packet) -> bool:
         tap = source.tap
@@ -321,47 +357,6 @@ class Walk:
             return True
         taps = (self.consumers.on_tap(one.tap if one else None) for one in (source, target))
         return self._tell(host, *filter_.forward(packet, way, *taps))
-
-
-def _exchange(
-    one: Attachment, other: Attachment, sender: Address, asked: Address
-) -> Sequence[tuple[Attachment, Attachment, Packet]]:
-    """The question for an address and its answer."""
-    if asked.version == 4:
-        request = ArpMessage(
-            opcode=_REQUEST, sender_mac=one.mac, sender=sender, target_mac="00:00:00:00:00:00", target=asked
-        )
-        reply = ArpMessage(opcode=_REPLY, sender_mac=other.mac, sender=asked, target_mac=one.mac, target=sender)
-        return (
-            (one, other, Packet(source_mac=one.mac, target_mac=BROADCAST, ethertype=ARP, arp=request)),
-            (other, one, Packet(source_mac=other.mac, target_mac=one.mac, ethertype=ARP, arp=reply)),
-        )
-    group = _solicited_node(asked)
-    return (
-        (one, other, _discovery(one, _group_mac(group), sender, group, _SOLICITATION)),
-        (other, one, _discovery(other, one.mac, asked, sender, _ADVERTISEMENT)),
-    )
-
-
-def _discovery(one: Attachment, mac: str, source: Address, target: Address, kind: int) -> Packet:
-    return Packet(
-        source_mac=one.mac,
-        target_mac=mac,
-        ethertype=0x86DD,
-        source=source,
-        target=target,
-        protocol=ICMPV6,
-        icmp=(kind, 0),
-        state=State.UNTRACKED,
-    )
-
-
-def _solicited_node(address: Address) -> Address:
-    return type(address)(int(type(address)("ff02::1:ff00:0")) | (int(address) & 0xFFFFFF))
-
-
-def _group_mac(group: Address) -> str:
-    return "33:33:" + group.packed[-4:].hex(":")
 
 
 def _sender(leaving: Attachment, asked: Address, packet: Packet) -> Address:

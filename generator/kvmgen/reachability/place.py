@@ -96,6 +96,32 @@ class Places:
                 found.setdefault(f"{one.kind}:{one.owner}", []).append(one)
         return found
 
+    @cached_property
+    def having(self) -> Mapping[tuple[str, Address], Sequence[Attachment]]:
+        """Who has an address on a segment."""
+        found: dict[tuple[str, Address], list[Attachment]] = {}
+        for segment, several in self.on_segment.items():
+            for one in several:
+                for own in dict.fromkeys(own.ip for own in one.addresses):
+                    found.setdefault((segment, own), []).append(one)
+        return found
+
+    @cached_property
+    def hosts_on(self) -> Mapping[str, Sequence[Attachment]]:
+        """The hosts' own attachments of each segment."""
+        found = {name: [one for one in several if one.kind == "host"] for name, several in self.on_segment.items()}
+        return {name: several for name, several in found.items() if several}
+
+    @cached_property
+    def compiled_on(self) -> Mapping[str, Sequence[Attachment]]:
+        """The attachments of each segment whose guests' inside is compiled."""
+        found: dict[str, list[Attachment]] = {}
+        for name in self.site.insides:
+            for one in self.of.get(f"guest:{name}", ()):
+                found.setdefault(one.segment, []).append(one)
+        order = {id(one): number for several in self.on_segment.values() for number, one in enumerate(several)}
+        return {name: sorted(several, key=lambda one: order[id(one)]) for name, several in found.items()}
+
     def _of_guests(self) -> Iterator[Attachment]:
         for tap in self.site.taps.values():
             party = self.site.party_by_mac.get(tap.mac)
@@ -155,8 +181,8 @@ class Places:
 
     def neighbour(self, of: Attachment, address: Address) -> Attachment | None:
         """Who answers for an address on an attachment's segment: whoever has it, else the router outside."""
-        for one in self.on_segment.get(of.segment, ()):
-            if one.has(address) and one != of and (one.vlan == of.vlan or of.is_outside):
+        for one in self.having.get((of.segment, address), ()):
+            if one != of and (one.vlan == of.vlan or of.is_outside):
                 return one
         return None if of.is_outside else self.outside_of(of.segment, of.host)
 
@@ -167,8 +193,7 @@ class Places:
             return None
         first = subnet.broadcast_address if last else address
         candidates = (first - below for below in range(1, min(subnet.num_addresses, 64)))
-        several = self.on_segment.get(of.segment, ())
-        return next((one for one in candidates if one in subnet and not any(other.has(one) for other in several)), None)
+        return next((one for one in candidates if one in subnet and (of.segment, one) not in self.having), None)
 
     def machine(self, one: Attachment) -> Machine | None:
         """The machine whose files say what happens there; ``None`` for a guest whose inside isn't compiled."""
@@ -194,12 +219,13 @@ class Places:
         found = [
             (one, route)
             for one in from_
-            for route in self._routes_of(one)
+            for route in self.routes_of(one)
             if route.to.version == target.version and target in route.to
         ]
         return sorted(found, key=lambda pair: -pair[1].to.prefixlen)
 
-    def _routes_of(self, one: Attachment) -> Iterator[RouteTo]:
+    def routes_of(self, one: Attachment) -> Iterator[RouteTo]:
+        """The routes by one attachment, those of a machine's files first."""
         machine = self.machine(one)
         link = None if machine is None else machine.links.get(one.interface)
         if link is not None:
@@ -221,13 +247,8 @@ class Places:
         if party.gateways or has_routes:
             return
         for own in party.all_addresses:
-            for other in self.on_segment.get(one.segment, ()):
-                if (
-                    other.kind == "host"
-                    and other.host == one.host
-                    and self._is_libvirts(other)
-                    and other.serves(own.ip)
-                ):
+            for other in self.hosts_on.get(one.segment, ()):
+                if other.host == one.host and self._is_libvirts(other) and other.serves(own.ip):
                     via = next(ip.ip for ip in other.addresses if own.ip in ip.network)
                     yield RouteTo(to=_everything(via.version), via=via)
         for own in party.learned:
@@ -248,16 +269,15 @@ class Places:
             return target
         if target.kind == "host" or self._is_routed_by_host(target):
             return self._first_reached(self.of[f"host:{target.host}"])
-        routers = [one for one in self.on_segment.get(target.segment, ()) if one.kind == "guest" and one != target]
-        for one in (target, *routers):  # it may be reached by another interface of its own
-            if one.owner in self.site.insides:
-                found = self._first_reached(self.of[f"guest:{one.owner}"])
-                if found is not None:
-                    return found
+        compiled = self.compiled_on.get(target.segment, ())
+        for one in sorted(compiled, key=lambda one: one != target):  # it may be reached by an interface of its own
+            found = self._first_reached(self.of[f"guest:{one.owner}"])
+            if found is not None:
+                return found
         return None
 
     def _is_routed_by_host(self, target: Attachment) -> bool:
-        own = [one for one in self.on_segment.get(target.segment, ()) if one.kind == "host"]
+        own = self.hosts_on.get(target.segment, ())
         return any(
             one.serves(address.ip) for one in own for address in target.addresses if not address.ip.is_link_local
         )
@@ -265,7 +285,7 @@ class Places:
     def _first_reached(self, several: Sequence[Attachment]) -> Attachment | None:
         """The first interface of a machine that is reached from outside: that of its default route before others."""
         reached = [one for one in several if one.addresses and self.outside_of(one.segment, one.host) is not None]
-        reached.sort(key=lambda one: not any(route.to.prefixlen == 0 for route in self._routes_of(one)))
+        reached.sort(key=lambda one: not any(route.to.prefixlen == 0 for route in self.routes_of(one)))
         return next(iter(reached), None)
 
 

@@ -79,25 +79,12 @@ class Settings:
         own = None if version == 4 else self.get(f"net/ipv6/conf/{interface}/forwarding")
         return own or found
 
-    def reverse_path(self, interface: str) -> int:
-        """How strictly IPv4 sources are compared with the routes: 0 not, 1 by this interface, 2 by any.
-
-        The larger one of the interface's and the general value counts; the interface's is the default one's where
-        nothing sets it.
-        """
-        own = self.get(f"net/ipv4/conf/{interface}/rp_filter") or self.get("net.ipv4.conf.default.rp_filter")
-        return max(_number(own), _number(self.get("net.ipv4.conf.all.rp_filter")))
-
 
 def normal(key: str) -> str:
     """A key with slashes between its parts: whichever of ``.`` and ``/`` comes first separates them."""
     if "/" in key and "." not in key.partition("/")[0]:
         return key
     return key.translate(str.maketrans("./", "/."))
-
-
-def _number(setting: Setting | None) -> int:
-    return int(setting.value) if setting is not None and setting.value.isdigit() else 0
 
 
 def _in_order(files: Mapping[str, str], root: str, major: int) -> list[str]:

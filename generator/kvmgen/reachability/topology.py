@@ -193,14 +193,6 @@ class Site:
                 found.setdefault(self.segment(host.name, bridge), {})[host.name, bridge] = None
         return {segment: list(pairs) for segment, pairs in found.items()}
 
-    @cached_property
-    def taps_on(self) -> Mapping[tuple[str, str], Sequence[Tap]]:
-        """The taps on each (host, bridge)."""
-        found: dict[tuple[str, str], list[Tap]] = {}
-        for tap in self.taps.values():
-            found.setdefault((tap.host, tap.bridge), []).append(tap)
-        return found
-
 
 def _host(folder: Folder) -> Machine:
     networks = {network.name: network for network in _networks(folder)}

@@ -44,3 +44,22 @@ def _dumped(data: str) -> str:
     return yaml.dump(
         json.loads(data), Dumper=_Dumper, sort_keys=False, width=2**16, default_flow_style=False, allow_unicode=as_it_is
     )
+
+
+def ways(text: str) -> dict[int, tuple[str | int, ...]]:
+    """By each line where a value of a YAML text starts, the way to the outermost of them."""
+    found: dict[int, tuple[str | int, ...]] = {}
+
+    def walk(node: yaml.Node, way: tuple[str | int, ...], line: int) -> None:
+        found.setdefault(line, way)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                walk(value, (*way, key.value), key.start_mark.line + 1)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                walk(value, (*way, index), value.start_mark.line + 1)
+
+    root = yaml.compose(text, Loader=yaml.CBaseLoader)
+    for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        walk(value, (key.value,), key.start_mark.line + 1)
+    return found

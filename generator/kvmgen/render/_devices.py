@@ -86,7 +86,7 @@ SHAREABLE = el("shareable")
 
 def _controllers(guest: Guest, platform: Platform) -> Iterator[Element]:
     yield el("controller", {"type": "usb", "index": 0, "model": _usb_model(guest.chipset, platform)})
-    for index in _scsi_controllers(guest.disks):
+    for index in scsi_controllers(guest.disks):
         yield el("controller", {"type": "scsi", "index": index, "model": "virtio-scsi"})
     if guest.guest_agent:
         yield VIRTIO_SERIAL
@@ -102,7 +102,7 @@ def _usb_model(chipset: str, platform: Platform) -> str:
     return "qemu-xhci" if platform.versions.qemu >= HAS_QEMU_XHCI else "nec-xhci"
 
 
-def _scsi_controllers(disks: tuple[Disk, ...]) -> range:
+def scsi_controllers(disks: tuple[Disk, ...]) -> range:
     """The indexes of the SCSI controllers up to the last one that a disk's target name asks for."""
     last = max((disk.position for disk in disks if disk.bus == "scsi"), default=-1)
     return range(last // DISKS_PER_SCSI_CONTROLLER + 1)

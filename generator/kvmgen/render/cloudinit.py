@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from hashlib import sha256
 
-from kvmgen.artifact import Artifact, Kind
+from kvmgen.artifact import Artifact, Kind, Lines
 from kvmgen.model.guest import CloudInit, Guest, GuestInterface, seed_image
 from kvmgen.model.host import Addressing
 from kvmgen.model.site import HostView
@@ -32,7 +32,8 @@ def render(view: HostView) -> Iterator[Artifact]:
         if view.host.name == guest.home:
             for name, text in texts.items():
                 path = f"guests/{guest.name}/seed/{name}"
-                yield Artifact(path=path, text=text, kind=Kind.GUEST_FILE, sources=sources, mode=0o600)
+                lines = partial(_lines_of, guest, name, text)
+                yield Artifact(path=path, text=text, kind=Kind.GUEST_FILE, sources=sources, mode=0o600, lines=lines)
         yield Artifact(
             path=seed_image(guest.name)[1:],
             text="",
@@ -41,6 +42,12 @@ def render(view: HostView) -> Iterator[Artifact]:
             sources=sources,
             mode=0o600,
         )
+
+
+def _lines_of(guest: Guest, name: str, text: str) -> Lines:
+    from kvmgen.render.origins.cloudinit import seed_lines
+
+    return seed_lines(guest, name, text)
 
 
 def _image(guest: Guest, texts: Mapping[str, str]) -> bytes:

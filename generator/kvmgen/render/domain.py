@@ -8,9 +8,9 @@ NICs, further PCI controllers, IDE and SATA controllers, the PS/2 mouse and keyb
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 
-from kvmgen.artifact import Artifact, Defines, Image, Kind
+from kvmgen.artifact import Artifact, Defines, Image, Kind, Lines
 from kvmgen.diagnostics import Origin
 from kvmgen.model.guest import Cpu, Firmware, Guest, seed_image
 from kvmgen.model.network import VirtualNetwork
@@ -36,11 +36,13 @@ def render(view: HostView) -> Iterator[Artifact]:
     """One file for every guest that is at home on the host."""
     networks = view.site.networks.get(view.host.name, {})
     for guest in view.guests:
+        text = domain_xml(guest, networks, view.host.platform)
         yield Artifact(
             path=f"libvirt/domains/{guest.name}.xml",
-            text=domain_xml(guest, networks, view.host.platform),
+            text=text,
             kind=Kind.DOMAIN,
             sources=_sources(guest),
+            lines=partial(_lines, guest, view, text),
             defines=Defines(
                 name=guest.name,
                 uuid=guest.uuid,
@@ -48,6 +50,13 @@ def render(view: HostView) -> Iterator[Artifact]:
                 images=tuple(_images(guest)),
             ),
         )
+
+
+def _lines(guest: Guest, view: HostView, text: str) -> Lines:
+    from kvmgen.render.origins.domain import domain_places
+    from kvmgen.render.origins.walk import xml_lines
+
+    return xml_lines(text, domain_places(guest, view))
 
 
 def _sources(guest: Guest) -> tuple[Origin, ...]:

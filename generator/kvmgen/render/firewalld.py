@@ -1,6 +1,6 @@
-"""firewalld's own files: zones, policies, and direct rules up to el8.
+"""firewalld's own files: zones, policies, direct rules up to el8, and its settings where the inventory says one.
 
-Sources: firewalld.zone(5), firewalld.policy(5), firewalld.richlanguage(5) and firewalld.direct(5). firewalld itself
+Sources: firewalld.conf(5), firewalld.zone(5), firewalld.policy(5), firewalld.richlanguage(5) and firewalld.direct(5). firewalld itself
 leaves the mode to its umask and reads any; the files hold no secret, so that they are readable here.
 """
 
@@ -10,10 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 
-from kvmgen.artifact import Artifact, Kind
-from kvmgen.diagnostics import Origin
-from kvmgen.model.host import DirectChain, DirectRule, Firewall, Node, Policy, RichRule, Zone, ZonePort
-from kvmgen.render._header import made_from
+from kvmgen.artifact import Artifact, Kind, Lines
+from kvmgen.model.host import DEFAULT_ZONE, DirectChain, DirectRule, Firewall, Node, Policy, RichRule, Zone, ZonePort
+from kvmgen.render._header import hash_header, made_from
 from kvmgen.render._xml import Content, Element, document, el, escape, when
 
 
@@ -26,17 +25,42 @@ def files(node: Node) -> Iterator[Artifact]:
         yield Artifact(
             path="etc/firewalld/direct.xml",
             text=_direct(firewall),
-            lines=partial(_lines, firewall),
+            lines=partial(_direct_lines, firewall),
             kind=Kind.FIREWALL,
             sources=tuple(dict.fromkeys((firewall.origin, *(rule.origin for rule in firewall.rules)))),
         )
+    if firewall.ipv6_rpfilter is not None:
+        yield _settings(node, firewall)
     for zone in firewall.zones:
-        yield Artifact(
-            path=f"etc/firewalld/zones/{zone.name}.xml", text=_zone(zone), kind=Kind.FIREWALL, sources=(zone.origin,)
-        )
+        yield _artifact(f"zones/{zone.name}.xml", _zone(zone), zone, node)
     for policy in firewall.policies:
-        path = f"etc/firewalld/policies/{policy.name}.xml"
-        yield Artifact(path=path, text=_policy(policy), kind=Kind.FIREWALL, sources=(policy.origin,))
+        yield _artifact(f"policies/{policy.name}.xml", _policy(policy), policy, node)
+
+
+def _artifact(name: str, text: str, zone: Zone | Policy, node: Node) -> Artifact:
+    return Artifact(
+        path=f"etc/firewalld/{name}",
+        text=text,
+        kind=Kind.FIREWALL,
+        sources=(zone.origin,),
+        lines=partial(_zone_lines, zone, node, text),
+    )
+
+
+def _settings(node: Node, firewall: Firewall) -> Artifact:
+    """What differs from firewalld's own defaults, and what they aren't the same for everywhere.
+
+    The distribution's file names the other defaults, which hold without being named.
+    """
+    place = firewall.origin.at("ipv6-rpfilter")
+    backend = "iptables" if node.platform.major == 7 else "nftables"
+    said = f"IPv6_rpfilter={'yes' if firewall.ipv6_rpfilter else 'no'}\n"
+    return Artifact(
+        path="etc/firewalld/firewalld.conf",
+        text=f"{hash_header(place)}DefaultZone={DEFAULT_ZONE}\nFirewallBackend={backend}\n{said}",
+        kind=Kind.FIREWALL,
+        sources=(place,),
+    )
 
 
 def _direct(firewall: Firewall) -> str:
@@ -53,11 +77,18 @@ def _direct(firewall: Firewall) -> str:
     )
 
 
-def _lines(firewall: Firewall) -> dict[int, Origin]:
-    """Where each rule stands in direct.xml."""
-    lines = enumerate(_direct(firewall).splitlines(), 1)
-    numbers = (number for number, line in lines if line.startswith("  <rule "))
-    return dict(zip(numbers, (rule.origin for rule in firewall.rules), strict=True))
+def _direct_lines(firewall: Firewall) -> Lines:
+    from kvmgen.render.origins.firewall import direct_places
+    from kvmgen.render.origins.walk import xml_lines
+
+    return xml_lines(_direct(firewall), direct_places(firewall))
+
+
+def _zone_lines(zone: Zone | Policy, node: Node, text: str) -> Lines:
+    from kvmgen.render.origins.firewall import zone_places
+    from kvmgen.render.origins.walk import xml_lines
+
+    return xml_lines(text, zone_places(zone, node))
 
 
 def _chain(chain: DirectChain) -> str:

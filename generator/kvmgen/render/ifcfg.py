@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from kvmgen.artifact import Artifact, Kind
+from kvmgen.artifact import Artifact, Kind, Lines
 from kvmgen.model.host import Link, Node
 from kvmgen.model.values import Route
 from kvmgen.render._header import hash_header
@@ -24,15 +25,38 @@ def files(node: Node) -> Iterator[Artifact]:
     if node.platform.major == 6:
         yield _sysconfig_network(node, machine)
     for link in node.links:
-        yield _artifact(link, f"ifcfg-{link.name}", _ifcfg(link, machine))
+        text = _ifcfg(link, machine)
+        yield _artifact(link, f"ifcfg-{link.name}", text, partial(_lines, link, machine, text))
         for version, name in ((4, f"route-{link.name}"), (6, f"route6-{link.name}")):
             routes = _routes(link, version)
             if routes:
-                yield _artifact(link, name, hash_header(link.origin) + routes)
+                text = hash_header(link.origin) + routes
+                yield _artifact(link, name, text, partial(_route_lines, link, version, text))
 
 
-def _artifact(link: Link, name: str, text: str) -> Artifact:
-    return Artifact(path=f"{FOLDER}/{name}", text=text, kind=Kind.LINK, sources=(link.origin,))
+def _artifact(link: Link, name: str, text: str, lines: Callable[[], Lines]) -> Artifact:
+    return Artifact(path=f"{FOLDER}/{name}", text=text, kind=Kind.LINK, sources=(link.origin,), lines=lines)
+
+
+def _lines(link: Link, machine: Machine, text: str) -> Lines:
+    from kvmgen.render.origins.links import ifcfg_places
+    from kvmgen.render.origins.walk import key_lines
+
+    return key_lines(text, ifcfg_places(link, machine))
+
+
+def _route_lines(link: Link, version: int, text: str) -> Lines:
+    from kvmgen.render.origins.links import route_origins
+    from kvmgen.render.origins.walk import listed_lines
+
+    return {**listed_lines(text, route_origins(link, version)), 1: (link.origin,)}
+
+
+def _global_lines(node: Node, text: str) -> Lines:
+    from kvmgen.render.origins.links import global_places
+    from kvmgen.render.origins.walk import key_lines
+
+    return key_lines(text, global_places(node))
 
 
 def _ifcfg(link: Link, machine: Machine) -> str:
@@ -61,11 +85,13 @@ def _route(route: Route, device: str) -> str:
 
 def _sysconfig_network(node: Node, machine: Machine) -> Artifact:
     """el6's global settings: the host's name stands here, and without NETWORKING_IPV6 no link gets IPv6."""
+    text = hash_header(node.origin) + _assignments(_global_keys(node, machine))
     return Artifact(
         path="etc/sysconfig/network",
-        text=hash_header(node.origin) + _assignments(_global_keys(node, machine)),
+        text=text,
         kind=Kind.LINK,
         sources=(node.origin,),
+        lines=partial(_global_lines, node, text),
     )
 
 

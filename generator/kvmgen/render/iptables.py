@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from kvmgen.artifact import Artifact, Kind
-from kvmgen.diagnostics import Origin
+from kvmgen.artifact import Artifact, Kind, Lines
 from kvmgen.model.host import DirectRule, Firewall, Node
 from kvmgen.render._header import hash_header
 
@@ -43,11 +42,11 @@ def files(node: Node) -> Iterator[Artifact]:
             )
 
 
-def _lines(firewall: Firewall, family: str, text: str) -> dict[int, Origin]:
-    """Where each rule stands in the file."""
-    origins = [rule.origin for table in _BUILT_IN for rule in _in_order(firewall, family, table)]
-    numbers = (number for number, line in enumerate(text.splitlines(), 1) if line.startswith("-A "))
-    return dict(zip(numbers, origins, strict=True))
+def _lines(firewall: Firewall, family: str, text: str) -> Lines:
+    from kvmgen.render.origins.firewall import iptables_lines
+
+    rules = [rule for table in _BUILT_IN for rule in _in_order(firewall, family, table)]
+    return iptables_lines(firewall, text, rules)
 
 
 def _in_order(firewall: Firewall, family: str, table: str) -> list[DirectRule]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from kvmgen.artifact import Artifact, Kind
+from kvmgen.artifact import Artifact, Kind, Lines
 from kvmgen.model.host import Link, Node
 from kvmgen.render._header import hash_header
 from kvmgen.render._keyfile_keys import Keys, Sections, escaped, sections
@@ -23,13 +24,22 @@ def files(node: Node) -> Iterator[Artifact]:
         switch = switch_of(link, node)
         more = () if switch is None else behind(link, switch)
         for name, parts in ((link.name, sections(link, machine)), *more):
+            text = hash_header(link.origin) + written(parts)
             yield Artifact(
                 path=f"{FOLDER}/{name}.nmconnection",
-                text=hash_header(link.origin) + written(parts),
+                text=text,
                 kind=Kind.LINK,
                 sources=(link.origin,),
                 mode=MODE,
+                lines=partial(_lines, link, machine, text),
             )
+
+
+def _lines(link: Link, machine: Machine, text: str) -> Lines:
+    from kvmgen.render.origins.links import keyfile_places
+    from kvmgen.render.origins.walk import key_lines
+
+    return key_lines(text, keyfile_places(link, machine))
 
 
 def profile(link: Link, machine: Machine) -> str:

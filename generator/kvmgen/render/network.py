@@ -6,8 +6,9 @@ Source: https://libvirt.org/formatnetwork.html
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from kvmgen.artifact import Artifact, Defines, Kind
+from kvmgen.artifact import Artifact, Defines, Kind, Lines
 from kvmgen.model.network import (
     DhcpHost,
     DnsForwarder,
@@ -20,7 +21,7 @@ from kvmgen.model.network import (
     Portgroup,
     VirtualNetwork,
 )
-from kvmgen.model.site import HostView
+from kvmgen.model.site import HostView, Site
 from kvmgen.model.values import Address, Interface, Range, Route
 from kvmgen.render._bandwidth import bandwidth
 from kvmgen.render._vlan import OPENVSWITCH, vlan
@@ -30,10 +31,12 @@ from kvmgen.render._xml import Element, document, el, when, yes_no
 def render(view: HostView) -> Iterator[Artifact]:
     """One file for every network that the host carries."""
     for network in view.networks:
+        text = network_xml(network)
         yield Artifact(
             path=f"libvirt/networks/{network.libvirt_name}.xml",
-            text=network_xml(network),
+            text=text,
             kind=Kind.NETWORK,
+            lines=partial(_lines, network, view.site, text),
             sources=(network.origin, network.origin.at("hosts", network.host), *network.named_from),
             defines=Defines(
                 name=network.libvirt_name,
@@ -42,6 +45,13 @@ def render(view: HostView) -> Iterator[Artifact]:
                 validate=_is_in_schema(network),
             ),
         )
+
+
+def _lines(network: VirtualNetwork, site: Site, text: str) -> Lines:
+    from kvmgen.render.origins.network import network_places
+    from kvmgen.render.origins.walk import xml_lines
+
+    return xml_lines(text, network_places(network, site))
 
 
 def _is_in_schema(network: VirtualNetwork) -> bool:
@@ -172,7 +182,7 @@ def _dns_host(host: DnsHost) -> Element:
 
 
 def _ip(network: VirtualNetwork, address: Interface) -> Element:
-    boots = address == _boot_address(network)
+    boots = address == boot_address(network)
     tftp = network.tftp if boots else None
     ip = str(address.ip)
     if address.version == 4:
@@ -182,23 +192,23 @@ def _ip(network: VirtualNetwork, address: Interface) -> Element:
     return el("ip", attributes, when(tftp, el("tftp", {"root": tftp})), _dhcp(network, address, boots))
 
 
-def _home(network: VirtualNetwork, lease: Address) -> Interface | None:
+def home(network: VirtualNetwork, lease: Address) -> Interface | None:
     """The network's address in whose subnet a lease is; the first where several share one."""
     return next((address for address in network.addresses if lease in address.network), None)
 
 
-def _boot_address(network: VirtualNetwork) -> Interface | None:
+def boot_address(network: VirtualNetwork) -> Interface | None:
     """The address that carries TFTP and BOOTP: libvirt reads them under IPv4 only, and leases on one IPv4 subnet."""
     leases = [*(leased.start for leased in network.dhcp.ranges), *(host.address for host in network.dhcp.hosts)]
-    leasing = (_home(network, lease) for lease in leases if lease.version == 4)
+    leasing = (home(network, lease) for lease in leases if lease.version == 4)
     first = next((address for address in network.addresses if address.version == 4), None)
     return next(leasing, first)
 
 
 def _dhcp(network: VirtualNetwork, address: Interface, boots: bool) -> Element | None:
     """What is leased in this address's subnet. libvirt forgets a BOOTP file where nothing is."""
-    ranges = [_range("range", leased) for leased in network.dhcp.ranges if _home(network, leased.start) == address]
-    hosts = [_dhcp_host(host) for host in network.dhcp.hosts if _home(network, host.address) == address]
+    ranges = [_range("range", leased) for leased in network.dhcp.ranges if home(network, leased.start) == address]
+    hosts = [_dhcp_host(host) for host in network.dhcp.hosts if home(network, host.address) == address]
     file = network.bootp_file if boots else None
     bootp = when(file, el("bootp", {"file": file, "server": network.bootp_server}))
     return when(ranges or hosts, el("dhcp", {}, ranges, hosts, bootp))

@@ -6,8 +6,9 @@ Sources: nft(8); systemd.unit(5) for drop-ins.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
-from kvmgen.artifact import Artifact, Kind
+from kvmgen.artifact import Artifact, Kind, Lines
 from kvmgen.model.host import Isolation, Node
 from kvmgen.render._header import hash_header
 
@@ -37,7 +38,8 @@ def files(node: Node) -> Iterator[Artifact]:
     if not apart or not node.platform.isolates_by_nftables:
         return
     header, sources = hash_header(node.origin), tuple(isolation.origin for isolation in apart)
-    yield Artifact(path=PATH, text=header + _WHY + _table(apart), kind=Kind.FIREWALL, sources=sources)
+    text = header + _WHY + _table(apart)
+    yield Artifact(path=PATH, text=text, kind=Kind.FIREWALL, sources=sources, lines=partial(_lines, node, apart, text))
     for daemon in _DAEMONS:
         yield Artifact(
             path=f"etc/systemd/system/{daemon}.service.d/kvmgen-nftables.conf",
@@ -45,6 +47,14 @@ def files(node: Node) -> Iterator[Artifact]:
             kind=Kind.UNIT,
             sources=sources,
         )
+
+
+def _lines(node: Node, apart: Sequence[Isolation], text: str) -> Lines:
+    from kvmgen.render.origins.firewall import nftables_origins
+    from kvmgen.render.origins.walk import listed_lines
+
+    rules = [line for line in text.splitlines() if not line.startswith("#")]
+    return {**listed_lines(text, nftables_origins(apart, rules)), 1: (node.origin,)}
 
 
 def _table(apart: Sequence[Isolation]) -> str:

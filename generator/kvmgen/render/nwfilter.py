@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from kvmgen.artifact import Artifact, Defines, Kind
-from kvmgen.diagnostics import Origin
+from kvmgen.artifact import Artifact, Defines, Kind, Lines
 from kvmgen.model.filters import Filter, FilterInclude, FilterRule, Match
 from kvmgen.model.site import HostView
 from kvmgen.render._nwfilter_values import as_written_back
@@ -44,11 +43,11 @@ def render(view: HostView) -> Iterator[Artifact]:
         )
 
 
-def _lines(filter_: Filter) -> dict[int, Origin]:
-    """Where each entry of the filter starts in the file."""
-    opening = ("  <rule", "  <filterref")
-    numbers = (number for number, line in enumerate(filter_xml(filter_).splitlines(), 1) if line.startswith(opening))
-    return dict(zip(numbers, (entry.origin for entry in filter_.entries), strict=True))
+def _lines(filter_: Filter) -> Lines:
+    from kvmgen.render.origins.nwfilter import places
+    from kvmgen.render.origins.walk import xml_lines
+
+    return xml_lines(filter_xml(filter_), places(filter_))
 
 
 def _is_in_schema(filter_: Filter) -> bool:

@@ -6,8 +6,9 @@ Sources: sysctl.d(5), modules-load.d(5); on el6 ``apply_sysctl`` of initscripts.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from functools import partial
 
-from kvmgen.artifact import Artifact, Kind
+from kvmgen.artifact import Artifact, Kind, Lines
 from kvmgen.diagnostics import Origin
 from kvmgen.model.host import Node, Sysctl
 from kvmgen.render._header import hash_header
@@ -54,8 +55,14 @@ def files(node: Node) -> Iterator[Artifact]:
 
 
 def _artifact(node: Node, path: str, text: str, kind: Kind, more: Iterable[Origin] = ()) -> Artifact:
-    sources = tuple(dict.fromkeys((*more, node.origin)))
-    return Artifact(path=path, text=hash_header(node.origin) + text, kind=kind, sources=sources)
+    sources, text = tuple(dict.fromkeys((*more, node.origin))), hash_header(node.origin) + text
+    return Artifact(path=path, text=text, kind=kind, sources=sources, lines=partial(_lines, node, kind, text))
+
+
+def _lines(node: Node, kind: Kind, text: str) -> Lines:
+    from kvmgen.render.origins.sysctl import bridging_lines, sysctl_lines
+
+    return sysctl_lines(node, text, _BRIDGE_KEYS) if kind is Kind.SYSCTL else bridging_lines(node, text)
 
 
 def _origins(node: Node) -> Iterable[Origin]:

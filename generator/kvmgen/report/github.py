@@ -27,7 +27,7 @@ def _command(one: Located) -> str:
         } | properties
     told = ",".join(f"{name}={_property(value)}" for name, value in properties.items())
     others = (f"{from_top(place.file)}:{place.line}:{place.column}: {what}" for place, what in one.related)
-    text = "\n".join((one.message, *others, one.hint))
+    text = "\n".join((one.message, *others, *one.trace, one.hint))
     return f"::{one.rule.severity} {told}::{_escaped(plain_lines(text))}"
 
 

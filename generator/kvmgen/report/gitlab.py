@@ -23,7 +23,7 @@ def report(found: Sequence[Located]) -> str:
 
 def _entry(one: Located, fingerprint: str) -> dict[str, Any]:
     return {
-        "description": f"{one.message}\n{one.hint}",
+        "description": "\n".join((one.message, *one.trace, one.hint)),
         "check_name": one.rule.code,
         "fingerprint": fingerprint,
         "severity": _SEVERITIES[one.rule.severity],

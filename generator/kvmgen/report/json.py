@@ -30,6 +30,7 @@ def _diagnostic(one: Located) -> dict[str, Any]:
         "hint": one.hint,
         "place": _place(one.place) if one.place else None,
         "related": [{"place": _place(place), "message": what} for place, what in one.related],
+        **({"trace": list(one.trace)} if one.trace else {}),
     }
 
 

@@ -56,6 +56,7 @@ def _lines(one: Located) -> Iterator[str]:
     if one.place is not None:
         yield f"at {_where(one.place)}"
     yield from (f"see {_where(place)}: {what}" for place, what in one.related)
+    yield from (f"way: {step}" for step in one.trace)
     yield f"hint: {one.hint}"
 
 

@@ -34,6 +34,7 @@ class Located:
     place: Place | None
     pointer: str
     related: tuple[tuple[Place, str], ...]
+    trace: tuple[str, ...] = ()
 
 
 def located(diagnostics: Iterable[Diagnostic], sources: Sources) -> list[Located]:
@@ -56,6 +57,7 @@ def _located(diagnostic: Diagnostic, sources: Sources) -> Located:
         related=tuple(
             (_place(other, sources.position_of(other), sources.root), what) for other, what in diagnostic.related
         ),
+        trace=diagnostic.trace,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,8 @@ from kvmgen.reachability import tell
 from kvmgen.reachability.answer import Answer
 from kvmgen.reachability.path import Hop
 from kvmgen.reachability.step import Cause
+from kvmgen.report import printed
+from kvmgen.report.printed import plain_lines
 
 
 @dataclass(slots=True)
@@ -40,12 +41,12 @@ def as_text(answers: Sequence[Answer], places: Places) -> str:
     lines = []
     for answer in answers:
         lines += [tell.verdict(answer, places), *tell.trace(answer, places)]
-    return "\n".join(lines)
+    return plain_lines("\n".join(lines))
 
 
 def as_json(answers: Sequence[Answer], places: Places) -> str:
     """The same for programs."""
-    return json.dumps({"answers": [_answer(answer, places) for answer in answers]}, indent=2)
+    return printed.as_json({"answers": [_answer(answer, places) for answer in answers]})
 
 
 def _answer(answer: Answer, places: Places) -> dict[str, object]:

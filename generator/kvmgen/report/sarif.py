@@ -51,17 +51,22 @@ def _result(one: Located, index: int, fingerprint: str) -> dict[str, Any]:
         "ruleId": one.rule.code,
         "ruleIndex": index,
         "level": str(one.rule.severity),
-        "message": {"text": f"{one.message}\n{one.hint}"},
+        "message": {"text": _unlinked("\n".join((one.message, *one.trace, one.hint)))},
         "partialFingerprints": {"kvmgen/v1": fingerprint},
     }
     if one.place is not None:
         result["locations"] = [{"physicalLocation": _physical(one.place)}]
     if one.related:
         result["relatedLocations"] = [
-            {"id": number, "message": {"text": what}, "physicalLocation": _physical(place)}
+            {"id": number, "message": {"text": _unlinked(what)}, "physicalLocation": _physical(place)}
             for number, (place, what) in enumerate(one.related, 1)
         ]
     return result
+
+
+def _unlinked(text: str) -> str:
+    """A text without what its readers would make links of (the standard's 3.11.6)."""
+    return text.replace("](", "] (")
 
 
 def _physical(place: Place) -> dict[str, Any]:

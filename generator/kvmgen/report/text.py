@@ -24,6 +24,7 @@ def _lines(one: Located, colour: bool) -> Iterator[str]:
     yield f"{_where(one.place)}{severity} {one.rule.code}: {plain(one.message)}"
     for place, what in one.related:
         yield f"  {_where(place)}{plain(what)}"
+    yield from (f"  {plain(step)}" for step in one.trace)
     yield f"  hint: {plain(one.hint)}"
 
 

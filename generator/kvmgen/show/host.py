@@ -29,6 +29,7 @@ def host(site: Site, name: str) -> dict[str, Any]:
             "bridges": {link.name: _link(link) for link in found.bridges},
             "sysctl": {setting.key: setting.value for setting in found.sysctl},
             "bridge-netfilter": found.bridge_netfilter,
+            "ipv6-rpfilter": None if found.firewall is None else found.firewall.ipv6_rpfilter,
             "firewall": _firewall(found.firewall) if found.firewall is not None else None,
             "networks": [network.name for network in view.networks],
             "filters": [filter_.name for filter_ in view.filters],

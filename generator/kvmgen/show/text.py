@@ -1,8 +1,7 @@
-"""An object as text that reads like YAML, and as JSON."""
+"""An object as text that reads like YAML, and as a document for programs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,11 +12,10 @@ _COMMENTS = 52
 """The column at which what is told of the places starts, where the value leaves room."""
 
 
-def as_json(shown: Shown) -> str:
+def as_document(shown: Shown) -> dict[str, Any]:
     """``value`` is the object; ``said`` has the place of each part of it by its JSON pointer (RFC 6901)."""
     places = {_json_pointer(pointer): place for pointer, place in shown.said.items()}
-    words = {"kind": shown.kind, "name": shown.name, "value": shown.value, "said": places, "files": list(shown.files)}
-    return json.dumps(words, indent=2)
+    return {"kind": shown.kind, "name": shown.name, "value": shown.value, "said": places, "files": list(shown.files)}
 
 
 def _json_pointer(pointer: Pointer) -> str:

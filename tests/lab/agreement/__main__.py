@@ -7,13 +7,14 @@ answers with their traces, says how to enter the machines, and waits.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 from tests.lab.agreement.comparison import Figures, Wish, compare_host, hosts_of
+from tests.lab.agreement.inventories import read, write
 from tests.lab.agreement.random_sites import HOST, write_site
+from tests.lab.agreement.shrinking import smallest
 from tests.lab.agreement.stage import Stage
 from tests.lab.agreement.traffic import Service
 from tests.real.packets import INVENTORY
@@ -24,7 +25,13 @@ REGRESSIONS = Path(__file__).parents[1] / "regressions"
 def main() -> int:
     """Run the comparison; 1 where kernel and prediction disagree."""
     wanted = _arguments()
-    wish = Wish(seed=wanted.seed, sample=wanted.sample, between=wanted.pair or (), service=_service(wanted))
+    wish = Wish(
+        seed=wanted.seed,
+        sample=wanted.sample,
+        between=wanted.pair or (),
+        service=_service(wanted),
+        at_home=True,
+    )
     if wanted.random:
         return _random(wanted.seed, wanted.random, wanted.show)
     total = Figures()
@@ -34,14 +41,16 @@ def main() -> int:
         for disagreement in figures.disagreed[: wanted.show]:
             print(disagreement)
         total.add(figures)
-    for why, count in sorted(total.unknown.items(), key=lambda pair: -pair[1]):
+    for why, count in total.unknown.most_common():
         print(f"unknown, {count}: {why}")
-    print(f"all: {total}")
+    for why, count in total.at_home.most_common():
+        print(f"unknown on a host of its own release, {count}: {why}")
+    print(f"all: {total}; on hosts of their own releases {total.share(total.at_home)} would be unknown")
     return 1 if total.disagreed else 0
 
 
 def _random(seed: int, count: int, show: int) -> int:
-    """Random sites, the seeds counted up; a site of which kernel and kvmgen disagree is kept for good."""
+    """Random sites, the seeds counted up; one of which kernel and kvmgen disagree is made small and kept for good."""
     total, made = Figures(), 0
     for number in range(seed, seed + count):
         with tempfile.TemporaryDirectory() as scratch:
@@ -52,9 +61,10 @@ def _random(seed: int, count: int, show: int) -> int:
             made += 1
             print(f"seed {number}: {figures}", flush=True)
             if figures.disagreed:
+                print(*map(str, figures.disagreed[:show]), sep="\n", flush=True)
                 kept = REGRESSIONS / f"seed-{number}"
-                shutil.copytree(folder, kept, dirs_exist_ok=True)
-                print(f"kept in {kept}", *map(str, figures.disagreed[:show]), sep="\n")
+                write(smallest(read(folder), figures.disagreed[0]), kept)
+                print(f"a small site of which the first is true is kept in {kept}", flush=True)
         total.add(figures)
     print(f"{made} sites: {total}")
     return 1 if total.disagreed else 0

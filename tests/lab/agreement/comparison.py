@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,20 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Which probes: all of them, a sample of so many, those between named machines, or of one service.
+
+    With ``at_home`` kvmgen is also asked what a host of the release that the inventory means would do.
+    """
+
+    seed: int = 0
+    sample: int | None = None
+    between: Collection[str] = ()
+    service: Service | None = None
+    at_home: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Disagreement:
     """A probe of which kvmgen says one thing, and the kernel, asked twice, does another."""
 
@@ -33,6 +48,16 @@ class Disagreement:
     probe: Probe
     answer: Answer
     observed: Outcome
+
+    @property
+    def what(self) -> str:
+        """What is the same where the same disagreement is found in another site."""
+        return f"{self.probe}: {self.observed}, not {self.answer.outcome}"
+
+    @property
+    def wish(self) -> Wish:
+        """The probes that find it again."""
+        return Wish(between=(self.probe.sender, self.probe.target), service=self.probe.service)
 
     def __str__(self) -> str:
         lines = [f"{self.host}: {self.probe}: the kernel says {self.observed}, kvmgen says {self.answer.outcome}"]
@@ -48,6 +73,16 @@ class StrangeDisagreement:
     hops: tuple[Hop, ...]
     arrived: bool
 
+    @property
+    def what(self) -> str:
+        """What is the same where the same disagreement is found in another site."""
+        return f"{self.special}: {self.arrived}"
+
+    @property
+    def wish(self) -> Wish:
+        """The probes that find it again."""
+        return Wish(between=(self.special.sender.machine.name, self.special.target.machine.name))
+
     def __str__(self) -> str:
         said = "arrives" if self.arrived else "is stopped"
         lines = [f"{self.host}: {self.special}: the kernel says that it {said}, kvmgen doesn't"]
@@ -56,11 +91,15 @@ class StrangeDisagreement:
 
 @dataclass(slots=True)
 class Figures:
-    """What came of the probes; ``unstable`` are those of which the kernel said something else when asked alone."""
+    """What came of the probes; ``unstable`` are those of which the kernel said something else when asked alone.
+
+    ``unknown`` are reasons with their number, ``at_home`` those of a host of its own release.
+    """
 
     probes: int = 0
     agreed: int = 0
-    unknown: dict[str, int] = field(default_factory=dict)
+    unknown: Counter[str] = field(default_factory=Counter)
+    at_home: Counter[str] = field(default_factory=Counter)
     unstable: int = 0
     disagreed: list[Disagreement | StrangeDisagreement] = field(default_factory=list)
     seconds: float = 0.0
@@ -72,25 +111,17 @@ class Figures:
         self.unstable += other.unstable
         self.seconds += other.seconds
         self.disagreed += other.disagreed
-        for why, count in other.unknown.items():
-            self.unknown[why] = self.unknown.get(why, 0) + count
+        self.unknown += other.unknown
+        self.at_home += other.at_home
+
+    def share(self, unknown: Counter[str]) -> str:
+        """The number of what is unknown, and its share of the probes."""
+        return f"{unknown.total()} ({100 * unknown.total() / max(self.probes, 1):.1f} %)"
 
     def __str__(self) -> str:
-        unknown = sum(self.unknown.values())
-        share = 100 * unknown / max(self.probes, 1)
         text = f"{self.probes} probes: {self.agreed} agree, {len(self.disagreed)} disagree"
-        text += f", {unknown} unknown ({share:.1f} %), {self.unstable} settled by a second look"
+        text += f", {self.share(self.unknown)} unknown, {self.unstable} settled by a second look"
         return f"{text}, in {self.seconds:.1f} s"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """Which probes: all of them, a sample of so many, those between named machines, or of one service."""
-
-    seed: int = 0
-    sample: int | None = None
-    between: Collection[str] = ()
-    service: Service | None = None
 
 
 def compare_host(inventory: Path, host: str, wish: Wish, look: Callable[[Stage], None] | None = None) -> Figures:
@@ -116,15 +147,23 @@ def compare_stage(stage: Stage, prober: Prober, site: Site, wish: Wish) -> Figur
     for probe, observed in zip(chosen, observe(stage, prober, chosen), strict=True):
         answer = predicted(consumers, probe)
         if answer.outcome == UNKNOWN:
-            why = answer.why or "it doesn't say why"
-            figures.unknown[why] = figures.unknown.get(why, 0) + 1
+            figures.unknown[answer.why] += 1
         elif agrees(answer, observed):
             figures.agreed += 1
         else:
             _look_again(stage, prober, probe, answer, figures)
+    if wish.at_home:
+        figures.at_home = _unknown_at_home(stage, site, chosen)
     if wish.service is None:
         _compare_specials(stage, consumers, wish, figures)
     return figures
+
+
+def _unknown_at_home(stage: Stage, site: Site, chosen: Sequence[Probe]) -> Counter[str]:
+    """Why kvmgen can't say what a host of the release that the inventory means does with the probes."""
+    consumers = connected(stage, site, stage.lab.files.host.platform)
+    answers = (predicted(consumers, probe) for probe in chosen)
+    return Counter(answer.why for answer in answers if answer.outcome == UNKNOWN)
 
 
 def _compare_specials(stage: Stage, consumers: Consumers, wish: Wish, figures: Figures) -> None:
@@ -137,8 +176,7 @@ def _compare_specials(stage: Stage, consumers: Consumers, wish: Wish, figures: F
     for special, arrived in zip(chosen, arrivals(stage, chosen), strict=True):
         expected, hops = passes(consumers, special)
         if expected is None:
-            why = hops[-1].step.why
-            figures.unknown[why] = figures.unknown.get(why, 0) + 1
+            figures.unknown[hops[-1].step.why] += 1
         elif expected == arrived or arrivals(stage, [special]) == [expected]:
             figures.agreed += 1
             figures.unstable += expected != arrived

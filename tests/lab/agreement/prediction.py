@@ -49,12 +49,15 @@ def _version(stage: Stage, program: str) -> tuple[int, ...]:
     return tuple(int(part) for part in stage.lab.run(program, "--version").stdout.split()[-1].split("."))
 
 
-def connected(stage: Stage, site: Site) -> Consumers:
-    """The stage's host and its guests, with the addresses that were leased to them."""
+def connected(stage: Stage, site: Site, platform: Platform | None = None) -> Consumers:
+    """The stage's host and its guests, with the addresses that were leased to them.
+
+    The platform is the one that runs here, unless another one is asked for.
+    """
     files = stage.lab.files
     folder = Folder(
         name=files.host.name,
-        platform=_here(stage),
+        platform=platform or _here(stage),
         files=files.texts,
         guest_platforms={guest.name: guest.inside.platform for guest in files.guests.values() if guest.inside},
     )

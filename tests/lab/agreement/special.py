@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from zlib import crc32
 
 from kvmgen.reachability.consumers import Consumers
 from kvmgen.reachability.packet import ICMPV6, TCP, ArpMessage, Packet, State
@@ -17,7 +18,7 @@ from kvmgen.reachability.way import Way
 from tests.lab import frames
 from tests.lab.agreement.prober import QUIET_TIME, forget_connections
 from tests.lab.agreement.stage import Machine, Nic, Stage
-from tests.lab.frames import BROADCAST, Ends
+from tests.lab.frames import BROADCAST, Ends, fragments
 from tests.lab.netns import in_netns
 from tests.lab.probe import Wire
 
@@ -52,12 +53,29 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Special:
-    """A frame from one port to another, by what it is."""
+    """A frame from one port to another, by what it is.
+
+    With ``pieces`` it is sent in these fragments, or only one of them is; ``number`` tells it from all others.
+    """
 
     label: str
     sender: Port
     target: Port
     frame: bytes
+    pieces: tuple[int, ...] = ()
+    number: int = 0
+
+    @property
+    def sent(self) -> tuple[bytes, ...]:
+        """The frames that are sent."""
+        both = fragments(self.frame, CUT, self.number) if self.pieces else ()
+        return tuple(both[piece] for piece in self.pieces) or (self.frame,)
+
+    def is_among(self, heard: Sequence[bytes]) -> bool:
+        """Whether it has been heard, be its fragments put together or cut anew meanwhile."""
+        if not self.pieces:
+            return self.frame in heard
+        return all(any(_tokens(self.number)[piece] in frame for frame in heard) for piece in self.pieces)
 
     def __str__(self) -> str:
         return f"{self.sender.name} -> {self.target.name}: {self.label}"
@@ -72,6 +90,31 @@ def specials(stage: Stage) -> Iterator[Special]:
                 if target.machine.kind == "host" and frame[:2] == MULTICAST:
                     continue  # a bridge that watches multicast listeners gives its host what the host listens to
                 yield Special(label=label, sender=sender, target=target, frame=frame)
+            yield from _in_pieces(sender, target)
+
+
+PIECES = {"in two fragments": (0, 1), "the first fragment alone": (0,), "a later fragment alone": (1,)}
+CUT = 48
+
+
+def _in_pieces(sender: Port, target: Port) -> Iterator[Special]:
+    """Datagrams whose second half is in a fragment of its own."""
+    for version in (4, 6):
+        own, other = sender.address(version), target.address(version)
+        if own is None or other is None:
+            continue
+        ends = Ends(source_mac=sender.nic.mac, target_mac=target.nic.mac, source_ip=own, target_ip=other)
+        for label, pieces in PIECES.items():
+            number = crc32(f"{sender.name} {target.name} {version} {label}".encode())
+            frame = frames.udp(ends, 53, 20000 + number % 10000, b"".join(_tokens(number)))
+            yield Special(
+                label=f"IPv{version}, {label}", sender=sender, target=target, frame=frame, pieces=pieces, number=number
+            )
+
+
+def _tokens(number: int) -> tuple[bytes, bytes]:
+    """The payload of a datagram's two fragments."""
+    return f"first {number:08x}".encode().ljust(CUT - 8, b"."), f"later {number:08x}".encode()
 
 
 def _frames(sender: Port, target: Port) -> Iterator[tuple[str, bytes]]:
@@ -137,14 +180,14 @@ def _turn(stage: Stage, own: Sequence[Special], wires: Mapping[str, Wire]) -> di
         wire.drain()
     sender = wires[own[0].sender.name]
     heard: dict[str, list[bytes]] = {name: [] for name in wires}
-    for frame in dict.fromkeys(special.frame for special in own):
+    for frame in dict.fromkeys(frame for special in own for frame in special.sent):
         sender.send(frame)
         for name, wire in wires.items():
             heard[name] += wire.waiting()
     sender.listen(QUIET_TIME)
     for name, wire in wires.items():
         heard[name] += wire.waiting()
-    return {special: special.frame in heard[special.target.name] for special in own}
+    return {special: special.is_among(heard[special.target.name]) for special in own}
 
 
 # -- the prediction ----------------------------------------------------------------------------------------------------
@@ -154,9 +197,18 @@ def predicted(consumers: Consumers, special: Special) -> tuple[bool | None, tupl
     """Whether the frame gets through its sender's filter, the bridge and its receiver's filter; ``None``: unknown."""
     source, target = (_attachment(consumers, port, special.sender) for port in (special.sender, special.target))
     walk = Walk(consumers)
-    arrives = walk.across(source, target, packet_of(special.frame)) and _is_believed(walk, source, target)
+    arrives = _crosses(walk, source, target, special) and _is_believed(walk, source, target)
     unknown = bool(walk.hops) and not arrives and walk.hops[-1].step.verdict is Verdict.UNKNOWN
     return (None if unknown else arrives), tuple(walk.hops)
+
+
+def _crosses(walk: Walk, source: Attachment, target: Attachment, special: Special) -> bool:
+    packet = packet_of(special.frame)
+    if not special.pieces:
+        return walk.across(source, target, packet)
+    later = replace(packet, fragment=True, source_port=None, target_port=None)
+    pieces = [(packet, later)[piece] for piece in special.pieces]
+    return walk.in_pieces(source, target, pieces, packet if len(pieces) > 1 else None)
 
 
 def _is_believed(walk: Walk, source: Attachment, target: Attachment) -> bool:

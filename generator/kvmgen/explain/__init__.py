@@ -34,6 +34,11 @@ _REASONS = (
         "deprecated, and nftables isolates",
     ),
     (
+        r"etc/firewalld/firewalld\.conf",
+        "firewalld {firewalld} takes its reverse path filter for IPv6 from its one file of settings, whose other "
+        "settings here are the distribution's",
+    ),
+    (
         r"etc/firewalld/(zones|policies)/.+",
         "{platform}'s packet filter is firewalld {firewalld}; what a zone or a policy says holds for both IP versions",
     ),

@@ -1,0 +1,91 @@
+"""What a change does to those who use a host, in words: every report says it in these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from kvmgen.difference.model import Effect, Impact, ObjectChange
+from kvmgen.difference.summary import listed
+
+ASSUMED = (
+    "Told of a host that runs what the older revision says, with all its networks and guests on and nothing changed by "
+    "hand; `kvmgen-apply plan` on the host has the last word."
+)
+"""What only the host knows, and an impact takes for granted."""
+
+IN_THE_PLAN = {
+    Effect.LIVE: ("live",),
+    Effect.NET_UPDATE: ("live",),
+    Effect.WAITS: ("waits",),
+    Effect.RESTART: ("later", "network restart"),
+    Effect.NETWORK_RESTART: ("later", "network restart"),
+    Effect.GUEST_RESTART: ("guest restart",),
+    Effect.MANAGEMENT: ("management",),
+}
+"""The applier's own words for each effect. A link's restart is ``later`` until the link is named."""
+
+_MOST = 5
+
+
+def words_of(impact: Impact) -> str:
+    """An impact in a few words. Guests' names may be anything that an inventory holds: whoever shows it, escapes it."""
+    restarts = _restarts(impact)
+    match impact.effect:
+        case Effect.LIVE:
+            return "live"
+        case Effect.NET_UPDATE:
+            return "live, by net-update"
+        case Effect.WAITS:
+            return f"goes once {_named(impact.guests)} {_have(impact.guests)} stopped"
+        case Effect.GUEST_RESTART:
+            return f"waits until {_named(impact.guests)} {_are(impact.guests)} shut down and started again"
+        case Effect.MANAGEMENT:
+            told = "on the way that administrators come in by: apply it with --confirm-within"
+            return f"{told}; {restarts}" if restarts else told
+        case Effect.RESTART | Effect.NETWORK_RESTART:
+            return restarts or str(impact.effect)
+
+
+def _restarts(impact: Impact) -> str:
+    """What waits for a restart that somebody asks for by name, and who feels that."""
+    names = re.findall(r"--disruptive (\S+)", impact.needs)
+    if not names:
+        return ""
+    told = f"waits until {_named(names)} {_are(names)} restarted (--disruptive)"
+    if not impact.guests:
+        return told
+    lose = "loses its link" if len(impact.guests) == 1 else "lose their link"
+    return f"{told}: {_named(impact.guests)} {lose} meanwhile"
+
+
+def heaviest(changes: Iterable[ObjectChange]) -> Impact | None:
+    """What matters most of what is done to a host; ``None`` where nothing is done."""
+    return joined(change.impact for change in changes if change.impact is not None)
+
+
+def joined(impacts: Iterable[Impact]) -> Impact | None:
+    """Several as one: the heaviest effect, all who feel it, and what the applier is to be told for it."""
+    found = list(impacts)
+    if not found:
+        return None
+    worst = max((impact.effect for impact in found), key=tuple(Effect).index)
+    heaviest_ones = [impact for impact in found if impact.effect is worst]
+    guests = sorted({guest for impact in heaviest_ones for guest in impact.guests})
+    words = dict.fromkeys(word for impact in heaviest_ones for word in re.findall(r"--\S+ \S+", impact.needs))
+    whys = dict.fromkeys(impact.why for impact in heaviest_ones if impact.why)
+    return Impact(effect=worst, guests=tuple(guests), needs=" ".join(words), why="; ".join(whys))
+
+
+def _named(names: Sequence[str]) -> str:
+    """Names in a sentence, the first few of many."""
+    many = len(names) > _MOST
+    return listed([*names[: _MOST - 1], f"{len(names) - _MOST + 1} more"] if many else names) or "nobody"
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _have(names: Sequence[str]) -> str:
+    return "has" if len(names) == 1 else "have"

@@ -1,0 +1,143 @@
+"""A difference for a terminal or a log: what it opens and closes, then host by host, the heaviest impact first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from kvmgen.difference.model import (
+    Attribute,
+    Difference,
+    Effect,
+    FileChange,
+    Flow,
+    HostChange,
+    Impact,
+    ObjectChange,
+    Place,
+    Verb,
+)
+from kvmgen.difference.summary import sentence, services
+from kvmgen.difference.words import heaviest, words_of
+from kvmgen.report.printed import plain
+
+Style = str
+"""The field's own names of colours and faces, as terminals know them; empty for none."""
+
+Line = list[tuple[str, Style]]
+"""A line's pieces, each with its style. No piece has anything that a terminal would obey."""
+
+_STYLES = {Verb.ADDED: "green", Verb.REMOVED: "red", Verb.CHANGED: "yellow"}
+_SIGNS = {Verb.ADDED: "+", Verb.REMOVED: "-", Verb.CHANGED: "~"}
+_GENTLE = (Effect.LIVE, Effect.NET_UPDATE)
+
+
+def as_text(difference: Difference, *, raw: bool = False) -> str:
+    """The report without colours."""
+    return "\n".join("".join(text for text, _ in line) for line in lines(difference, raw=raw))
+
+
+def lines(difference: Difference, *, raw: bool = False) -> Iterator[Line]:
+    """The report line by line; with ``raw``, unified diffs stand beneath the objects."""
+    yield [(plain(sentence(difference)), "bold")]
+    yield [(f"From {plain(difference.before)} to {plain(difference.after)}.", "dim")]
+    yield from ([(plain(note), "")] for note in difference.notes)
+    for title, style, flows in (
+        ("Opens", "red bold", difference.opens),
+        ("Closes", "green bold", difference.closes),
+        ("Otherwise", "bold", difference.other),
+    ):
+        yield from _flows(title, style, flows)
+    for host in sorted(difference.hosts, key=_weight):
+        yield []
+        yield from _host(host, raw=raw)
+    if raw and difference.inventory:
+        yield []
+        yield [("The inventory", "bold")]
+        for file in difference.inventory:
+            yield from _diff(file, "  ")
+
+
+def _weight(host: HostChange) -> tuple[int, str]:
+    impact = heaviest(host.objects)
+    return (-list(Effect).index(impact.effect) if impact else 1), host.host
+
+
+def _flows(title: str, style: Style, flows: Sequence[Flow]) -> Iterator[Line]:
+    if flows:
+        yield []
+        yield [(title, style)]
+    for flow in flows:
+        way = f"  {_names(flow.sources)} -> {_names(flow.targets)}  {plain(services(flow))}"
+        yield [(way, ""), (f"  {plain(flow.before)} -> {plain(flow.after)}", "dim")]
+        if flow.cause is not None:
+            yield [(f"    {_place(flow.cause)}", "cyan"), (f"  {plain(flow.rule)}".rstrip(), "dim")]
+
+
+_NAMED = 6
+
+
+def _names(names: Sequence[str]) -> str:
+    more = [f"(+{len(names) - _NAMED})"] if len(names) > _NAMED else []
+    return " ".join((plain(", ".join(names[:_NAMED])), *more))
+
+
+def _host(host: HostChange, *, raw: bool) -> Iterator[Line]:
+    impact = heaviest(host.objects)
+    title = [(f"{plain(host.host)} ({plain(host.platform)})", "bold")]
+    if host.verb is not Verb.CHANGED:
+        title.append((f" {host.verb}", _STYLES[host.verb]))
+    yield [*title, *_impact(impact)]
+    for change in host.objects:
+        yield from _object(change, raw=raw)
+
+
+def _impact(impact: Impact | None) -> Line:
+    if impact is None:
+        return []
+    return [(f": {plain(words_of(impact))}", "" if impact.effect in _GENTLE else "magenta")]
+
+
+def _object(change: ObjectChange, *, raw: bool) -> Iterator[Line]:
+    style = _STYLES[change.verb]
+    title = f"  {_SIGNS[change.verb]} {change.kind} {plain(change.name)}"
+    told = {place for attribute in change.attributes for place in attribute.causes}
+    causes = [place for place in change.causes if place not in told]
+    yield [(title, style), *_impact(change.impact), *_causes(causes)]
+    for attribute in change.attributes:
+        yield from _attribute(attribute)
+    if raw:
+        for file in change.files:
+            yield from _diff(file, "      ")
+
+
+def _attribute(attribute: Attribute) -> Iterator[Line]:
+    name, before, after = plain(attribute.name), attribute.before, attribute.after
+    if before is not None and after is not None and len(before) + len(after) > _WIDE:
+        yield [(f"      {name}", ""), *_causes(attribute.causes)]
+        yield [(f"        - {plain(before)}", "red")]
+        yield [(f"        + {plain(after)}", "green")]
+        return
+    values: Line = [(plain(before), "red")] if before is not None else []
+    values += [(" -> ", "")] if before is not None and after is not None else []
+    values += [(plain(after), "green")] if after is not None else []
+    sign = "+ " if before is None else "- " if after is None else ""
+    yield [(f"      {sign}{name}: ", ""), *values, *_causes(attribute.causes)]
+
+
+_WIDE = 100
+
+
+def _causes(causes: Sequence[Place]) -> Line:
+    return [(f"  ({', '.join(map(_place, causes))})", "cyan")] if causes else []
+
+
+def _place(place: Place) -> str:
+    return plain(f"{place}, before" if place.before else str(place))
+
+
+def _diff(file: FileChange, indent: str) -> Iterator[Line]:
+    if not file.diff:
+        yield [(f"{indent}{plain(file.path)}: no text", "dim")]
+    for line in file.diff.splitlines():
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        yield [(f"{indent}{plain(line)}", style)]
