@@ -99,9 +99,11 @@ class Page:
         return [json.dumps(event["params"]) for event in self.events if event["method"] in names]
 
     def requests(self) -> list[str]:
-        """The addresses that it asked for."""
-        sent = (event for event in self.events if event["method"] == "Network.requestWillBeSent")
-        return [event["params"]["request"]["url"] for event in sent]
+        """The addresses that it asked for, but for what its own policy stopped."""
+        sent = (event["params"] for event in self.events if event["method"] == "Network.requestWillBeSent")
+        ended = (event["params"] for event in self.events if event["method"] == "Network.loadingFailed")
+        stopped = {one["requestId"] for one in ended if one.get("blockedReason") == "csp"}
+        return [one["request"]["url"] for one in sent if one["requestId"] not in stopped]
 
 
 @contextmanager

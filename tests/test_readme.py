@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.readme import blocks, files, shown, told
-from tests.sites import write
+from tests.sites import ROOT, write
 from tests.test_cli import run
 
 
@@ -29,3 +29,10 @@ def test_every_command_is_in_the_overview() -> None:
     commands = set(re.findall(r"^│ (\w[\w-]*) ", run("--help")[1], re.MULTILINE))
     assert commands >= {"build", "validate", "init"}
     assert set(re.findall(r"^kvmgen (\w[\w-]*)", overview, re.MULTILINE)) == commands
+
+
+def test_the_lines_are_explained_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("Why a line is there")
+    command, _, answer = block.partition("\n\n")
+    monkeypatch.chdir(ROOT)
+    assert run(*command.split()[1:]) == (0, f"{answer}\n", "")

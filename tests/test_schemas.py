@@ -67,6 +67,22 @@ def test_every_place_tells_what_it_is(name: str) -> None:
     assert lacking == []
 
 
+@pytest.mark.parametrize("name", [*schema.KINDS, "common"])
+def test_an_editor_shows_what_helps(name: str) -> None:
+    """Of the YAML language server: no pointer shows a default, and it writes an object that is offered wrongly."""
+    hidden, offered = [], []
+    for way, node, _ in places("", schema.load(name)):
+        default = node.get("default")
+        told = str(default).lower() if isinstance(default, bool) else str(default)
+        if not isinstance(default, dict | None) and f"Default: {told}." not in node["description"]:
+            hidden.append(way)
+        kinds = [resolved(name, branch)[1].get("type") for branch in node.get("oneOf", ())]
+        objects = [example for example in node.get("examples", ()) if isinstance(example, dict)]
+        if any(kind != "object" for kind in kinds) and objects:
+            offered.append(way)
+    assert (hidden, offered) == ([], [])
+
+
 def uri(name: str) -> str:
     return f"https://kvmgen.invalid/{name}.schema.json"
 

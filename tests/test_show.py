@@ -61,6 +61,7 @@ def test_where_each_value_was_said(site: Path) -> None:
     found = shown("guest", "web01")
     said = found["said"]
     assert said["/interfaces/eth0/network"] == "inventory/guests/web01.yaml:5"
+    assert said["/interfaces/eth0/filter/name"] == "inventory/guests/web01.yaml:7", "a word alone is the name"
     assert said["/memory"] == "inventory/site.yaml:7 (profile server)"
     assert said["/vcpus"] == "inventory/site.yaml:4 (the site's defaults)"
     assert said["/interfaces/eth0/model"] == said["/autostart"] == "default"
@@ -95,7 +96,8 @@ def test_the_example_site(kind: str) -> None:
             if match is None:
                 assert place in ("default", "derived"), place
             else:
-                assert str(pointer[-1]) in Path(match[1]).read_text().splitlines()[int(match[2]) - 1]
+                line = Path(match[1]).read_text().splitlines()[int(match[2]) - 1]
+                assert str(pointer[-1]) in line or (pointer[-2:] == ("filter", "name") and "filter: " in line)
         for path in found.files:
             assert (EXAMPLE.parent / "output" / path).is_file() or kind == "policy", path
 

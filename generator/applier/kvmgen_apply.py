@@ -99,6 +99,7 @@ class Host:
         self.timeout = timeout
         self.is_starting = False  # links and daemons don't run yet: files are all that can be looked after
         self._help = {}
+        self._answers = None  # virsh's by its words, while nothing changes
         self.silent = set()  # programs that gave no answer: not asked again until a rollback tries anew
 
     @property
@@ -151,7 +152,21 @@ class Host:
         """Run a command of virsh."""
         if self.is_starting:
             raise Problem("libvirt isn't asked while the host starts")
-        return self.run(("virsh", "--quiet", "--connect", self.connect, *words), **options)
+        argv = ("virsh", "--quiet", "--connect", self.connect, *words)
+        if self._answers is None or options:
+            return self.run(argv, **options)
+        if words not in self._answers:
+            self._answers[words] = self.run(argv, **options)
+        return self._answers[words]
+
+    @contextlib.contextmanager
+    def looked_at(self):
+        """Ask virsh each thing once: nothing is changed meanwhile."""
+        self._answers = {}
+        try:
+            yield
+        finally:
+            self._answers = None
 
     def knows(self, command, option):
         """Whether this host's virsh has an option, which older ones lack."""
@@ -952,8 +967,8 @@ class NetworkItem(LibvirtItem):
         return not list(_net_updates(live, before))
 
     def _unasked(self, lines):
-        own = re.compile("/network/forward/(nat|interface|address)")  # libvirt writes these out, with their guests
-        return [line for line in lines if not own.match(line)]
+        own = '/network/forward/(interface|address|nat(/port)? is too much: (<nat>)?<port end="65535" start="1024" />)'
+        return [line for line in lines if not re.match(own, line)]  # libvirt writes these out, with their guests
 
     def _beyond(self, wanted, live, fixed=True):
         """How a running network differs from a definition; with ``fixed``, beyond what ``net-update`` changes."""
@@ -3193,7 +3208,9 @@ class Command:
         self.store.lock()
         if self.store.journal:
             raise Problem("an apply was cut off: run `kvmgen-apply status` first, which brings it to an end")
-        changes, _ = self._planned(self.folder(), self.store.state)
+        folder = self.folder()
+        with self.host.looked_at():
+            changes, _ = self._planned(folder, self.store.state)
         self.tell([change.as_data() for change in changes], list(_told(changes)) or ["Nothing to do."])
         return PENDING if _due(changes) else DONE
 
@@ -3215,7 +3232,8 @@ class Command:
         if state.get("unconfirmed"):
             words = "generation %d waits: run `kvmgen-apply confirm` to keep it, or `kvmgen-apply rollback`"
             raise Problem(words % state["generation"])
-        changes, links = self._planned(folder, state)
+        with self.host.looked_at():
+            changes, links = self._planned(folder, state)
         risky = [change.item.name for change in changes if change.impact == "management"]
         if risky and self.host.is_live and not self.words.confirm_within:
             raise Problem("on the way that administrators come in: %s. Use --confirm-within 120" % ", ".join(risky))
@@ -3331,7 +3349,8 @@ class Command:
         """Tell the generation, what somebody changed by hand, and what waits for a restart."""
         self.begin()
         state = self.store.state
-        drift, pending = self._drift(state)
+        with self.host.looked_at():
+            drift, pending = self._drift(state)
         drift += [*lacking(self.host, state["files"]), *links_lack(self.host, state)]
         pending += [*waiting_links(self.host, state), *waiting(self.host, state["files"])]
         data = {

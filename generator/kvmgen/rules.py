@@ -97,6 +97,20 @@ def as_text(documented: Documented) -> str:
     return "\n\n".join(parts)
 
 
+def as_data(documented: Documented) -> dict[str, str]:
+    """A rule's documentation as JSON has it."""
+    rule = documented.rule
+    return {
+        "code": rule.code,
+        "severity": str(rule.severity),
+        "title": rule.title,
+        "why": documented.why,
+        "bad": documented.bad,
+        "good": documented.good,
+        "source": documented.source,
+    }
+
+
 def _indented(text: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in text.splitlines())
 

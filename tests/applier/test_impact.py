@@ -45,7 +45,7 @@ RULES = """rules:
 FILES = {
     "site.yaml": SITE,
     "networks/nat.yaml": NETWORK.format(forward="nat", bridge="virbr7", address="203.0.113.1")
-    + "dhcp: {ranges: [203.0.113.100-203.0.113.200]}\n",
+    + "nat: {ports: 2048-65535}\ndhcp: {ranges: [203.0.113.100-203.0.113.200]}\n",
     "networks/routed.yaml": NETWORK.format(forward="route", bridge="virbr8", address="10.8.0.1"),
     "filters/ours.yaml": RULES,
     "filters/theirs.yaml": RULES,
@@ -159,8 +159,10 @@ def test_what_is_predicted_is_planned_under_networkmanager(lab: LabHost, tmp_pat
             "  br2: {ports: [eno2], addresses: [198.51.100.1/24]}\n",
         ),
         ("guests/web01.yaml", "br0", "br2"),
+        ("networks/nat.yaml", "nat: {ports: 2048-65535}\n", ""),
     )
     said = hold_to_the_plan(host, before, host.compiled(waits))
+    assert (said["nat"].effect, said["nat"].guests) == (Effect.NETWORK_RESTART, ("db01",))
     links = {Path(name).stem: impact.needs for name, impact in said.items() if name.endswith(".nmconnection")}
     assert links == {
         "eno1": "--confirm-within 120 --disruptive eno1",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
+from kvmgen.checks._policy_lines import covers, overlap
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
 from kvmgen.model.members import Nobody, members
 from kvmgen.model.network import Forward
-from kvmgen.model.policy import ADDRESS, GUEST, POLICY, Entry, Peer, Policy
+from kvmgen.model.policy import GUEST, POLICY, Entry, Peer, Policy
 from kvmgen.model.site import Site
 
 UNUSED = Rule(code="KV542", title="A policy that nobody chooses", severity=Severity.WARNING)
@@ -163,7 +164,7 @@ def two_limits(site: Site) -> Iterator[Diagnostic]:
     Good::
 
         # policies/ssh.yaml
-        allow-in: [{tcp: 22, connections: 3}]
+        allow-in: [{tcp: 22, from: 192.168.122.0/26, connections: 3}]
 
         # policies/administered.yaml
         allow-in: [{tcp: 22, from: host, connections: 3}]
@@ -178,7 +179,7 @@ def two_limits(site: Site) -> Iterator[Diagnostic]:
     for names in sorted(chosen):
         lines = [line for name in names if name in site.policies for line in site.policies[name].entries()]
         for (way, one), (other_way, other) in combinations(lines, 2):
-            if way == other_way and one.connections != other.connections and _overlap(one, other):
+            if way == other_way and one.connections != other.connections and overlap(one, other):
                 first, second = (one, other) if one.connections is not None else (other, one)
                 yield Diagnostic(
                     rule=TWO_LIMITS,
@@ -192,21 +193,6 @@ def two_limits(site: Site) -> Iterator[Diagnostic]:
 
 def _limit(entry: Entry) -> str:
     return "no limit" if entry.connections is None else f"a limit of {entry.connections}"
-
-
-def _overlap(one: Entry, other: Entry) -> bool:
-    if not set(one.versions) & set(other.versions):
-        return False
-    if not any(first.overlaps(second) for first in one.services for second in other.services):
-        return False
-    return not one.peers or not other.peers or any(_meet(a, b) for a in one.peers for b in other.peers)
-
-
-def _meet(one: Peer, other: Peer) -> bool:
-    """Whether two peers are known to have an address in common."""
-    if one.network is not None and other.network is not None:
-        return one.network.version == other.network.version and one.network.overlaps(other.network)
-    return one == other
 
 
 def said_twice(site: Site) -> Iterator[Diagnostic]:
@@ -248,31 +234,9 @@ def _covering(listed: Sequence[Entry], index: int) -> Entry | None:
     """Another line that says all of one; of two that are the same the later one is the one too many."""
     entry = listed[index]
     for place, other in enumerate(listed):
-        if place != index and _covers(other, entry) and (place < index or not _covers(entry, other)):
+        if place != index and covers(other, entry) and (place < index or not covers(entry, other)):
             return other
     return None
-
-
-def _covers(wide: Entry, narrow: Entry) -> bool:
-    return (
-        wide.connections == narrow.connections
-        and set(narrow.versions) <= set(wide.versions)
-        and all(any(one.covers(other) for one in wide.services) for other in narrow.services)
-        and (not wide.peers or (bool(narrow.peers) and all(_among(peer, wide.peers) for peer in narrow.peers)))
-    )
-
-
-def _among(peer: Peer, peers: Sequence[Peer]) -> bool:
-    return any(peer == other or _inside(peer, other) for other in peers)
-
-
-def _inside(peer: Peer, other: Peer) -> bool:
-    if peer.kind != ADDRESS or other.kind != ADDRESS or peer.network is None or other.network is None:
-        return False
-    if peer.network.version != other.network.version:
-        return False
-    mask = other.network.prefixlen
-    return mask <= peer.network.prefixlen and peer.network.supernet(new_prefix=mask) == other.network
 
 
 def routed_answers(site: Site) -> Iterator[Diagnostic]:

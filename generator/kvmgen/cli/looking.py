@@ -5,42 +5,75 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kvmgen.cli._shared import Inventory, Output, ShowFormat, loaded
 
+if TYPE_CHECKING:
+    from kvmgen.explain.lines import Wanted
+
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="CODE|PATH", help="A rule's code, or a file of the output.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="CODE|PATH[:LINE[-LINE]]", help="A rule's code, a file of the output, or lines of such a file."
+        ),
+    ],
     inventory: Inventory = Path("inventory"),
     output: Output = Path("output"),
+    format_: Annotated[ShowFormat, typer.Option("--format", help="For people, or for programs.")] = ShowFormat.TEXT,
 ) -> None:
-    """Tell why a rule is there and what to do about it, or which lines of the inventory made a file."""
-    from kvmgen.rules import as_text, rules
+    """Tell why a rule is there and what to do about it, or which lines of the inventory made a file or a line of it."""
+    from kvmgen.explain.lines import Wanted
+    from kvmgen.report.printed import as_json
+    from kvmgen.rules import as_data, as_text, rules
 
     if what.upper() in rules():
-        typer.echo(as_text(rules()[what.upper()]))
+        rule = rules()[what.upper()]
+        typer.echo(as_json(as_data(rule)) if format_ is ShowFormat.JSON else as_text(rule))
         return
     if re.fullmatch(r"KV\d*", what, re.IGNORECASE):
         typer.echo(f"There is no rule {what.upper()}: the codes are {min(rules())} to {max(rules())}.", err=True)
         raise typer.Exit(1)
-    _explain_file(Path(what), inventory, output)
+    wanted = None if (output / what).exists() or Path(what).exists() else Wanted.parse(what)
+    if wanted is None:
+        _explain_file(Path(what), inventory, output, format_)
+    else:
+        _explain_lines(wanted, inventory, output, format_)
 
 
-def _explain_file(path: Path, inventory: Path, output: Path) -> None:
+def _explain_file(path: Path, inventory: Path, output: Path, format_: ShowFormat) -> None:
     from kvmgen import explain as explaining
-    from kvmgen.report.printed import plain
+    from kvmgen.report.printed import as_json, plain
 
     result = loaded(inventory)
     assert result.site is not None
     lines = explaining.origins_of(path, output, result.site, result.sources)
     if lines is None:
-        typer.echo(f"{path} is not a file that `kvmgen build` makes from {inventory}.", err=True)
+        typer.echo(plain(f"{path} is not a file that `kvmgen build` makes from {inventory}."), err=True)
         raise typer.Exit(1)
+    if format_ is ShowFormat.JSON:
+        typer.echo(as_json(explaining.as_data(path, lines)))
+        return
     for line in lines:
         typer.echo(plain(line))
+
+
+def _explain_lines(wanted: Wanted, inventory: Path, output: Path, format_: ShowFormat) -> None:
+    from kvmgen.explain.lines import explain_lines
+    from kvmgen.explain.text import as_data, as_text
+    from kvmgen.report.printed import as_json, plain, plain_lines
+
+    result = loaded(inventory)
+    assert result.site is not None
+    found = explain_lines(wanted, output, result.site, result.sources)
+    if isinstance(found, str):
+        typer.echo(plain(found), err=True)
+        raise typer.Exit(1)
+    typer.echo(as_json(as_data(found)) if format_ is ShowFormat.JSON else plain_lines(as_text(found, wanted.path)))
 
 
 class View(StrEnum):

@@ -14,9 +14,7 @@ from kvmgen.cli._shared import tell
 def schema(
     kind: Annotated[
         str | None,
-        typer.Argument(
-            help="site, host, network, guest, filter, policy, common, manifest, diagnostics or difference."
-        ),
+        typer.Argument(help="site, host, network, guest, filter, policy, common, manifest, diagnostics or difference."),
     ] = None,
     catalogue: Annotated[
         bool, typer.Option("--catalogue", help="Print a catalogue that ties inventories to the schemas in an editor.")

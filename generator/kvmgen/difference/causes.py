@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from difflib import SequenceMatcher
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from kvmgen.diagnostics import Origin
 from kvmgen.difference.attributes import Found
 from kvmgen.difference.model import Place
 from kvmgen.difference.sides import Side
+from kvmgen.model.site import Site
 from kvmgen.value import record
 
 _MANY = 4000
@@ -58,11 +59,20 @@ class Causes:
 
     def of_guest(self, name: str, key: str = "") -> tuple[Place, ...]:
         """What caused a guest to change, or a key of it."""
+        return self._within(key, lambda site: guest.origin if (guest := site.guests.get(name)) else None)
+
+    def of_host(self, name: str, key: str) -> tuple[Place, ...]:
+        """What caused a key of a host to change, or of the site as a whole."""
+        words = _Words(key, None, None)
+        found = self._within(key, lambda site: host.origin if (host := site.hosts.get(name)) else None)
+        return found or self._elsewhere(words)
+
+    def _within(self, key: str, origin_of: Callable[[Site], Origin | None]) -> tuple[Place, ...]:
+        """The changed line within an object, or a key of it."""
         for side in self._sides:
-            guest = side.side.site.guests.get(name)
-            if guest is not None:
-                origin = guest.origin.at(key) if key else guest.origin
-                place = side.within(origin, _Words(key, None, None))
+            origin = origin_of(side.side.site)
+            if origin is not None:
+                place = side.within(origin.at(key) if key else origin, _Words(key, None, None))
                 if place is not None:
                     return (place,)
         return ()

@@ -15,6 +15,7 @@ from kvmgen.difference.facts import facts
 from kvmgen.difference.impact import Applying
 from kvmgen.difference.model import Attribute, FileChange, HostChange, Impact, ObjectChange, Place, Verb
 from kvmgen.difference.sides import HostSide, Side
+from kvmgen.output.manifest import NAME as MANIFEST
 from kvmgen.value import record
 
 Artifacts = Mapping[str, Artifact]
@@ -60,9 +61,28 @@ def _objects(before: HostSide | None, after: HostSide | None, causes: Causes, ho
             artifact = new.get(path) or old[path]
             groups.setdefault((artifact.kind, name_of(artifact)), []).append(path)
     applying = Applying(before, after)
+    if before is not None and after is not None:
+        yield from _manifest_of(before, after, causes, applying.impact_of)
     for (kind, name), paths in sorted(groups.items(), key=_in_order):
         compared = _Compared(before, after, old, new, paths)
         yield _object(host, kind, name, compared, causes, homes, applying.impact_of)
+
+
+def _manifest_of(before: HostSide, after: HostSide, causes: Causes, impact_of: ImpactOf) -> Iterator[ObjectChange]:
+    """What the manifest says of the host itself."""
+    said = [(side.view.site.name, side.platform) for side in (before, after)]
+    attributes = tuple(
+        Attribute(name=name, before=old, after=new, causes=causes.of_host(after.name, name))
+        for name, old, new in zip(("site", "platform"), *said, strict=True)
+        if old != new
+    )
+    if attributes:
+        places = tuple(place for attribute in attributes for place in attribute.causes)
+        files = (FileChange(path=MANIFEST, verb=Verb.CHANGED),)
+        change = ObjectChange(
+            kind="manifest", name=MANIFEST, verb=Verb.CHANGED, attributes=attributes, causes=places, files=files
+        )
+        yield replace(change, impact=impact_of(change))
 
 
 def _in_order(group: tuple[tuple[Kind, str], list[str]]) -> tuple[int, str]:
@@ -174,8 +194,8 @@ def _text(artifact: Artifact | None) -> str:
 
 def raw(path: str, before: str, after: str) -> str:
     """A unified diff, as git would tell it; empty where nothing differs."""
-    lines = unified_diff(before.splitlines(), after.splitlines(), f"a/{path}", f"b/{path}", lineterm="")
-    return "".join(f"{line}\n" for line in lines)
+    old, new = (text.removesuffix("\n").split("\n") if text else [] for text in (before, after))
+    return "".join(f"{line}\n" for line in unified_diff(old, new, f"a/{path}", f"b/{path}", lineterm=""))
 
 
 def _attributes(

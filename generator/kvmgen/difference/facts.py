@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import pairwise
 
 from kvmgen.difference.fact import Fact
 from kvmgen.difference.xml_facts import crowded, xml_facts
@@ -87,22 +88,24 @@ def _nftables(lines: Iterable[str]) -> Iterator[Fact]:
 def _yaml(lines: Iterable[str]) -> Iterator[Fact]:
     """cloud-init's seeds, as kvmgen writes them: what a line says, under the keys that it is indented below."""
     way: list[tuple[int, str]] = []
-    for number, line in enumerate(lines, 1):
-        words = line.strip()
-        if not words or words.startswith("#"):
-            if words:
-                yield _comment(words, number)
-            continue
-        indent = len(line) - len(line.lstrip())
-        way = [step for step in way if step[0] < indent]
-        key, separator, value = words.partition(":")
-        if separator and not words.startswith(("-", '"- ')) and (not value or value.startswith(" ")):
-            key = key.strip('"')
-            way.append((indent, key))
-            if value.strip():
-                yield Fact(": ".join(step for _, step in way), value.strip(), number)
-        else:
-            yield Fact(": ".join(step for _, step in way) or "line", words, number, ordered=True)
+    texts = [*lines, ""]
+    for number, (line, following) in enumerate(pairwise(texts), 1):
+        words, indent = line.strip(), _indent(line)
+        if words.startswith("#"):
+            yield _comment(words, number)
+        elif words:
+            way = [step for step in way if step[0] < indent]
+            key, separator, value = words.partition(":")
+            if separator and not words.startswith("-") and (not value or value.startswith(" ")):
+                way.append((indent, key.strip('"')))
+                if value or _indent(following) <= indent:
+                    yield Fact(": ".join(step for _, step in way), value.strip(), number)
+            else:
+                yield Fact(": ".join(step for _, step in way) or "line", words, number, ordered=True)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _by_line(lines: Iterable[str]) -> Iterator[Fact]:

@@ -73,19 +73,6 @@ class Applying:
         return _OF_KIND.get(known.kind, _of_another)(self, path, before, after)
 
 
-class Impacts:
-    """What the applier does, asked object by object and host by host: the host that was asked of last is remembered."""
-
-    def __init__(self) -> None:
-        self._last: tuple[HostSide | None, HostSide | None, Applying] | None = None
-
-    def __call__(self, before: HostSide | None, after: HostSide | None, change: ObjectChange) -> Impact:
-        """What becomes of an object of a host; either side may be absent."""
-        if self._last is None or self._last[0] is not before or self._last[1] is not after:
-            self._last = before, after, Applying(before, after)
-        return self._last[2].impact_of(change)
-
-
 def ways_in(host: Host) -> frozenset[str]:
     """The links that administrators come in by: the one that the inventory names, and those of the default routes.
 

@@ -22,13 +22,16 @@ _UPDATABLE = (
 )
 """What ``virsh net-update`` changes on a running network: the parent, and the way from there."""
 
-_LIBVIRTS_OWN = re.compile("/network/forward/(nat|interface|address)")
+_LIBVIRTS_OWN = re.compile("/network/forward/(interface|address)")
 """What libvirt writes out by itself where nothing says it, so that its absence asks for nothing."""
+
+_ALL_PORTS = {"start": "1024", "end": "65535"}
+"""The ports that NAT uses where nothing says otherwise; libvirt writes them out."""
 
 
 def network_impact(name: str, before: str, after: str, guests: Sequence[str]) -> Impact:
     """What another definition does to a running network that ``guests`` are on."""
-    runs, wanted = _with_masks(definition(before)), _with_masks(definition(after))
+    runs, wanted = (_without_defaults(_with_masks(definition(text))) for text in (before, after))
     beyond = _beyond_net_update(runs, wanted)
     if beyond:
         why = f"net-update can't change {_some(beyond)} of a running network"
@@ -53,6 +56,18 @@ def _with_masks(network: Element) -> Element:
         if ip.get("prefix") and ip.get("family", "ipv4") == "ipv4":
             length = str(ip.attrib.pop("prefix"))
             ip.set("netmask", str(ip_network(f"0.0.0.0/{length}").netmask))
+    return network
+
+
+def _without_defaults(network: Element) -> Element:
+    """The definition without what libvirt takes and writes out where nothing is said."""
+    for forward in network.findall("forward"):
+        for nat in forward.findall("nat"):
+            for port in nat.findall("port"):
+                if dict(map(_as_texts, port.attrib.items())) == _ALL_PORTS:
+                    nat.remove(port)
+            if len(nat) == 0 and not nat.attrib:
+                forward.remove(nat)
     return network
 
 

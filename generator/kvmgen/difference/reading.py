@@ -22,7 +22,7 @@ from kvmgen.pipeline import Result
 class Read:
     """One revision as it was read. ``result`` is ``None`` where the revision has no inventory.
 
-    ``commit`` is the revision's, and of the work tree the one that it stands on.
+    ``commit`` is the revision's, or the one that the work tree is equal to; empty where it is equal to none.
     """
 
     label: str
@@ -134,7 +134,7 @@ def _work_tree(inventory: Path, repository: Repository, folder: str) -> Read:
     is_clean = isinstance(changed, frozenset) and not changed
     label = "the work tree" if is_clean else "the work tree, with changes not committed"
     head = revision.commit(repository, "HEAD")
-    commit = head if isinstance(head, str) else ""
+    commit = head if is_clean and isinstance(head, str) else ""
     return Read(label, folder, pipeline.load(inventory), before=False, commit=commit)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
 
-from kvmgen.difference.model import Difference, Flow, Verb
+from kvmgen.difference.model import Difference, Flow, ObjectChange, Verb
 
 
 def sentence(difference: Difference, shown: Callable[[str], str] = str) -> str:
@@ -21,7 +22,8 @@ def sentence(difference: Difference, shown: Callable[[str], str] = str) -> str:
 def _without_output(files: int) -> str:
     if not files:
         return "Nothing changes."
-    return f"A refactoring: {counted(files, 'file')} of the inventory changed, and every host gets the same files as before."
+    changed = f"{counted(files, 'file')} of the inventory changed"
+    return f"A refactoring: {changed}, and every host gets the same files as before."
 
 
 def _hosts(difference: Difference, shown: Callable[[str], str]) -> str:
@@ -41,6 +43,15 @@ _MOST_NAMED = 3
 
 def _named(hosts: Sequence[str], shown: Callable[[str], str]) -> str:
     return listed([shown(host) for host in hosts]) if len(hosts) <= _MOST_NAMED else counted(len(hosts), "host")
+
+
+def alike(objects: Iterable[ObjectChange]) -> Iterator[Sequence[ObjectChange]]:
+    """Objects one after the other of which the same is to be told, together: a guest's filters go with it."""
+
+    def told(one: ObjectChange) -> Hashable:
+        return one.name if one.attributes else (one.kind, one.verb, one.impact, one.causes)
+
+    return (tuple(group) for _, group in groupby(objects, told))
 
 
 def counted(number: int, what: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from kvmgen.difference.model import Effect, Impact, ObjectChange
+from kvmgen.difference.model import Effect, HostChange, Impact, ObjectChange
 from kvmgen.difference.summary import listed
 
 ASSUMED = (
@@ -28,18 +28,18 @@ IN_THE_PLAN = {
 _MOST = 5
 
 
-def words_of(impact: Impact) -> str:
-    """An impact in a few words. Guests' names may be anything that an inventory holds: whoever shows it, escapes it."""
-    restarts = _restarts(impact)
+def words_of(impact: Impact, shown: Callable[[str], str] = str) -> str:
+    """An impact in a few words; ``shown`` makes of a name what can stand in the report."""
+    restarts = _restarts(impact, shown)
     match impact.effect:
         case Effect.LIVE:
             return "live"
         case Effect.NET_UPDATE:
             return "live, by net-update"
         case Effect.WAITS:
-            return f"goes once {_named(impact.guests)} {_have(impact.guests)} stopped"
+            return f"goes once {_named(impact.guests, shown)} {_have(impact.guests)} stopped"
         case Effect.GUEST_RESTART:
-            return f"waits until {_named(impact.guests)} {_are(impact.guests)} shut down and started again"
+            return f"waits until {_named(impact.guests, shown)} {_are(impact.guests)} shut down and started again"
         case Effect.MANAGEMENT:
             told = "on the way that administrators come in by: apply it with --confirm-within"
             return f"{told}; {restarts}" if restarts else told
@@ -47,21 +47,31 @@ def words_of(impact: Impact) -> str:
             return restarts or str(impact.effect)
 
 
-def _restarts(impact: Impact) -> str:
+def _restarts(impact: Impact, shown: Callable[[str], str]) -> str:
     """What waits for a restart that somebody asks for by name, and who feels that."""
     names = re.findall(r"--disruptive (\S+)", impact.needs)
     if not names:
         return ""
-    told = f"waits until {_named(names)} {_are(names)} restarted (--disruptive)"
+    told = f"waits until {_named(names, shown)} {_are(names)} restarted (--disruptive)"
     if not impact.guests:
         return told
     lose = "loses its link" if len(impact.guests) == 1 else "lose their link"
-    return f"{told}: {_named(impact.guests)} {lose} meanwhile"
+    return f"{told}: {_named(impact.guests, shown)} {lose} meanwhile"
 
 
 def heaviest(changes: Iterable[ObjectChange]) -> Impact | None:
     """What matters most of what is done to a host; ``None`` where nothing is done."""
     return joined(change.impact for change in changes if change.impact is not None)
+
+
+def heaviest_first(hosts: Iterable[HostChange]) -> list[HostChange]:
+    """The hosts that a reviewer should look at first, before those to which nothing happens."""
+
+    def weight(host: HostChange) -> tuple[int, str]:
+        impact = heaviest(host.objects)
+        return (-list(Effect).index(impact.effect) if impact else 1), host.host
+
+    return sorted(hosts, key=weight)
 
 
 def joined(impacts: Iterable[Impact]) -> Impact | None:
@@ -77,10 +87,11 @@ def joined(impacts: Iterable[Impact]) -> Impact | None:
     return Impact(effect=worst, guests=tuple(guests), needs=" ".join(words), why="; ".join(whys))
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(names: Sequence[str], shown: Callable[[str], str]) -> str:
     """Names in a sentence, the first few of many."""
-    many = len(names) > _MOST
-    return listed([*names[: _MOST - 1], f"{len(names) - _MOST + 1} more"] if many else names) or "nobody"
+    if len(names) <= _MOST:
+        return listed([*map(shown, names)]) or "nobody"
+    return listed([*map(shown, names[: _MOST - 1]), f"{len(names) - _MOST + 1} more"])
 
 
 def _are(names: Sequence[str]) -> str:

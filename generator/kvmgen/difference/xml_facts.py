@@ -139,7 +139,7 @@ def _element(element: Element, name: str, of: str, reader: _Reader) -> Iterator[
     if tag == "parameter":
         yield Fact(name, attributes.get("value", ""), line, (reader.root, tag) in _ORDERED, of)
     elif text and set(attributes) <= {"unit"}:
-        yield Fact(name, " ".join((text, *attributes.values())), line, element=of)
+        yield Fact(name, _amount(text, attributes.get("unit")), line, element=of)
     elif not (attributes or text or len(element)):
         yield Fact(name, "yes", line, element=of)
     else:
@@ -147,6 +147,15 @@ def _element(element: Element, name: str, of: str, reader: _Reader) -> Iterator[
             yield Fact(name, text, line, element=of)
         yield from _attributes(element, name, of)
         yield from _children(element, f"{name}: ", of, reader)
+
+
+def _amount(number: str, unit: str | None) -> str:
+    """A number with its unit, in the largest in which it is whole."""
+    units = ("KiB", "MiB", "GiB", "TiB")
+    if unit in units and number.isdigit():
+        while int(number) and int(number) % 1024 == 0 and unit != units[-1]:
+            number, unit = str(int(number) // 1024), units[units.index(unit) + 1]
+    return f"{number} {unit}" if unit else number
 
 
 def _called(element: Element, reader: _Reader) -> str:

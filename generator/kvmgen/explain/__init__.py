@@ -35,8 +35,8 @@ _REASONS = (
     ),
     (
         r"etc/firewalld/firewalld\.conf",
-        "firewalld {firewalld} takes its reverse path filter for IPv6 from its one file of settings, whose other "
-        "settings here are the distribution's",
+        "{platform}'s firewalld {firewalld} takes its reverse path filter for IPv6 from its one file of settings, "
+        "whose other settings here are the distribution's",
     ),
     (
         r"etc/firewalld/(zones|policies)/.+",
@@ -73,6 +73,15 @@ def origins_of(path: Path, output: Path, site: Site, sources: Sources) -> list[s
     return None
 
 
+def as_data(path: Path, lines: list[str]) -> dict[str, object]:
+    """What `origins_of` tells, as JSON has it."""
+    why = [line.removeprefix(_WHY) for line in lines if line.startswith(_WHY)]
+    return {"path": str(path), "from": [line for line in lines if not line.startswith(_WHY)], "why": why}
+
+
+_WHY = "why: "
+
+
 def _of_file(path: str, artifacts: list[Artifact], sources: Sources, platform: Platform) -> list[str] | None:
     chosen = [artifact for artifact in artifacts if path in (artifact.path, MANIFEST)]
     if not chosen:
@@ -87,7 +96,7 @@ def _of_file(path: str, artifacts: list[Artifact], sources: Sources, platform: P
         what = ".".join(map(str, origin.pointer))
         lines.append(f"{sources.root}/{origin.file}:{position.line}:{position.column}  {what}".rstrip())
     reason = reason_of(path, platform)
-    return lines if reason is None else [*lines, f"why: {reason}"]
+    return lines if reason is None else [*lines, f"{_WHY}{reason}"]
 
 
 def _told(origin: Origin) -> Origin:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kvmgen.artifact import Artifact, Lines
+from kvmgen.diagnostics import Origin
 from kvmgen.explain.places import Place, places
 from kvmgen.inventory.sources import Sources
 from kvmgen.model.site import HostView, Site, views
@@ -20,6 +21,9 @@ from kvmgen.render.origins.walk import CHOICE
 from kvmgen.value import value
 
 _WANTED = re.compile(r"(.+?):([0-9]{1,9})(?:-([0-9]{1,9})|:[0-9]+)?:?")
+
+_SAYS_NOTHING = re.compile(r"\s*(</[\w-]+>)?")
+"""What a reader of several lines needs no explanation of: blank lines, and the ends of elements."""
 
 
 @value
@@ -81,11 +85,13 @@ def explain_lines(wanted: Wanted, output: Path, site: Site, sources: Sources) ->
     lines = file.text.splitlines()
     if not 1 <= wanted.first <= min(wanted.last, len(lines)):
         return f"{wanted.path} has no line {_range(wanted)}: a build makes it with {len(lines)} lines."
-    chosen = enumerate(lines[wanted.first - 1 : wanted.last], wanted.first)
+    chosen = list(enumerate(lines[wanted.first - 1 : wanted.last], wanted.first))
+    if len(chosen) > 1:
+        chosen = [(number, text) for number, text in chosen if not _SAYS_NOTHING.fullmatch(text)]
     return Explained(
         host=file.view.host.name,
         path=file.path,
-        lines=tuple(_line(file, number, text, sources) for number, text in chosen if text.strip()),
+        lines=tuple(_line(file, number, text, sources) for number, text in chosen),
         note=_stale(file, output),
     )
 
@@ -118,7 +124,11 @@ def _files(view: HostView, path: str) -> Iterator[_File]:
 def _of_manifest(view: HostView, artifacts: list[Artifact], text: str) -> Lines:
     """A line for each file, as it stands there."""
     by_path = {f'"path": "{artifact.path}"': artifact.sources[:1] for artifact in artifacts}
-    heads = {' "host": ': (view.host.origin,), ' "platform": ': (view.host.origin.at("platform"),)}
+    heads = {
+        ' "site": ': (Origin("site.yaml", ("name",)),),
+        ' "host": ': (view.host.origin,),
+        ' "platform": ': (view.host.origin.at("platform"),),
+    }
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
         head = next((origins for start, origins in heads.items() if line.startswith(start)), CHOICE)

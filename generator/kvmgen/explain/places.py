@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 from kvmgen.diagnostics import Origin, Pointer
@@ -72,13 +73,16 @@ def _in(source: Source, file: str, pointer: Pointer) -> Place:
 def _known(data: Any, pointer: Pointer) -> Pointer:
     """How far the way leads."""
     for depth, key in enumerate(pointer):
-        if isinstance(data, dict) and key in data:
-            data = data[key]
-        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
-            data = data[key]
-        else:
+        if not _has(data, key):
             return pointer[:depth]
+        data = data[key]
     return pointer
+
+
+def _has(data: Any, key: str | int) -> bool:
+    if isinstance(data, list):
+        return isinstance(key, int) and key < len(data)
+    return isinstance(data, dict) and key in data
 
 
 def _default(file: str, pointer: Pointer) -> str:
@@ -95,17 +99,11 @@ def _default(file: str, pointer: Pointer) -> str:
 
 
 def _comment(text: str, line: int) -> str:
-    """The comment above a line, or above one of the lines of a list that come before it and have none."""
-    lines = text.splitlines()[: line - 1]
-    return " ".join(reversed(list(_comment_lines(reversed(lines)))))
+    """The comment right above a line; where there is none, the one that the file opens with."""
+    lines = text.splitlines()
+    above = _comment_lines(reversed(lines[: line - 1]))[::-1]
+    return " ".join(above or _comment_lines(lines))
 
 
-def _comment_lines(backwards: Iterable[str]) -> Iterator[str]:
-    found = False
-    for line in backwards:
-        text = line.strip()
-        if text.startswith("#"):
-            found = True
-            yield text.lstrip("# ")
-        elif found or not line.startswith("  "):
-            return
+def _comment_lines(lines: Iterable[str]) -> list[str]:
+    return [line.lstrip(" #") for line in takewhile(lambda line: line.lstrip().startswith("#"), lines)]

@@ -70,7 +70,9 @@ def as_data(explained: Explained) -> dict[str, Any]:
 
 
 def _place(place: Place) -> dict[str, Any]:
-    """A place without what it hasn't got; an empty one is kvmgen's choice."""
+    """A place without what it hasn't got."""
+    if not place.file:
+        return {"what": str(place)}
     found = {
         "file": place.file,
         "line": place.line,

@@ -210,5 +210,5 @@ def _forwarding(host: Host, networks: Iterable[VirtualNetwork]) -> list[Sysctl]:
                 key = _FORWARDING[version]
                 if key not in said and key not in derived:
                     why = f"The network {network.libvirt_name} is routed."
-                    derived[key] = Sysctl(key=key, value="1", origin=network.origin, why=why)
+                    derived[key] = Sysctl(key=key, value="1", origin=network.at("forward"), why=why)
     return list(derived.values())

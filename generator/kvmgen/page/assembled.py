@@ -16,8 +16,11 @@ from kvmgen.report.located import Located, Place, located
 
 def links_of(compared: Compared, base: str) -> Links:
     """Where a forge shows both revisions, below an address such as ``https://github.com/owner/site/blob``."""
-    before, after = (f"{base.rstrip('/')}/{side.commit}" for side in (compared.before, compared.after))
-    return Links(before=before, after=after) if base else Links()
+    before, after = (
+        f"{base.rstrip('/')}/{side.commit}" if base and side.commit else ""
+        for side in (compared.before, compared.after)
+    )
+    return Links(before=before, after=after)
 
 
 def site_of(compared: Compared) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, ObjectChange, Place
-from kvmgen.difference.summary import counted, services
-from kvmgen.difference.words import heaviest, words_of
+from kvmgen.difference.summary import alike, counted, services
+from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.page._html import NOTHING, Markup, code, folded, joined, lines, scrolling, section, tag, text
 from kvmgen.page.grid import chooser
 from kvmgen.report._markdown import address_of
@@ -48,7 +48,7 @@ def hosts(difference: Difference, links: Links) -> Markup:
     """What becomes of each host."""
     if difference.is_empty:
         return NOTHING
-    told = [_host(host, links, opened=len(difference.hosts) <= _MOST_OPEN) for host in difference.hosts]
+    told = [_host(host, links, opened=len(difference.hosts) <= _MOST_OPEN) for host in heaviest_first(difference.hosts)]
     choose = chooser("host-list", "Show hosts with") if len(told) > 1 else NOTHING
     return section("hosts", "Hosts", choose, tag("div", *told, id="host-list"))
 
@@ -65,7 +65,7 @@ def _host(host: HostChange, links: Links, *, opened: bool) -> Markup:
         text(f" {counted(len(host.objects), 'object')}" if host.objects else ""),
     ]
     told += [text("; "), tag("span", text(words_of(impact)), class_="impact")] if impact else []
-    body = tag("ul", *(_object(one, links) for one in host.objects), class_="objects")
+    body = tag("ul", *(_object(ones, links) for ones in alike(host.objects)), class_="objects")
     raw = files((file.path, file) for one in host.objects for file in one.files if file.diff)
     return Markup(f"{tag('div', folded(joined(told), body, raw, opened=opened), data_item='')}\n")
 
@@ -74,8 +74,9 @@ def _verb(verb: str) -> Markup:
     return tag("span", text(verb), class_=f"verb {verb}")
 
 
-def _object(one: ObjectChange, links: Links) -> Markup:
-    told = [_verb(one.verb), text(f" {one.kind} "), code(one.name)]
+def _object(ones: Sequence[ObjectChange], links: Links) -> Markup:
+    one = ones[0]
+    told = [_verb(one.verb), text(f" {one.kind} "), joined((code(one.name) for one in ones), ", ")]
     if one.impact:
         why = f" \u2013 {one.impact.why}" if one.impact.why else ""
         told.append(tag("p", text(words_of(one.impact) + why), class_="impact"))

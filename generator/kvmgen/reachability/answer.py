@@ -179,7 +179,10 @@ def versions_of(places: Places, source: str, target: str, service: Service) -> l
 
 def reach(consumers: Consumers, question: Question) -> Answer:
     """Follow the question's packet to its target, then the answer back."""
-    pair = _pair(consumers.places, question)
+    names = question.source, question.target, question.version
+    if names not in consumers.pairs:
+        consumers.pairs[names] = _pair(consumers.places, question)
+    pair = consumers.pairs[names]
     if pair is None:
         why = f"{question.source} and {question.target} don't both have an IPv{question.version} address"
         return Answer(question=question, outcome=Outcome.UNKNOWN, why=why)

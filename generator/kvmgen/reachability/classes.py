@@ -130,9 +130,7 @@ class _Maker:
                 continue
             atoms.add(_blocks(party), tap.host)
             self.taps[tap.mac] = self._told(tap, party)
-        counts = Counter(
-            own.ip for several in self.places.of.values() for one in several for own in one.addresses
-        )
+        counts = Counter(own.ip for several in self.places.of.values() for one in several for own in one.addresses)
         self.twice = frozenset(address for address, times in counts.items() if times > 1)
 
     def _told(self, tap: Tap, party: Party) -> _Told:
@@ -216,7 +214,10 @@ class _Maker:
             (told.filter, [(name, self._values(values, host)) for name, values in told.parameters]),
             [self._address(nic, own.ip, own.network.prefixlen, host) for own in nic.addresses],
             [self._word(str(address), host) for address in party.gateways],
-            [(repr(route.to and self._word(str(route.to), host)), self._word(str(route.via), host)) for route in party.routes],
+            [
+                (repr(route.to and self._word(str(route.to), host)), self._word(str(route.via), host))
+                for route in party.routes
+            ],
             len(party.learned),
             files.labels(mac_block(nic.mac), host),
             self.places.names_gateway(nic),

@@ -8,8 +8,11 @@ from kvmgen.model.values import Address
 from kvmgen.reachability.firewall import PacketFilter, RouteBack
 from kvmgen.reachability.nwfilter import FOLDER as FILTERS
 from kvmgen.reachability.nwfilter import Filters, TapFilter
-from kvmgen.reachability.place import Places
+from kvmgen.reachability.place import Attachment, Places
+from kvmgen.reachability.step import Step
 from kvmgen.reachability.topology import Machine, Tap
+
+Ends = tuple[Attachment, Attachment, Address, Address]
 
 
 @dataclass(slots=True)
@@ -17,6 +20,10 @@ class Consumers:
     """The filters and packet filters of a site."""
 
     places: Places
+    resolutions: dict[tuple[object, ...], tuple[str, Step]] = field(default_factory=dict)
+    """What came of asking for a neighbour's MAC, by who asks whom."""
+    pairs: dict[tuple[str, str, int], Ends | None] = field(default_factory=dict)
+    """The interfaces and addresses that names in questions mean, by the names and the IP version."""
     _filters: dict[str, Filters] = field(default_factory=dict)
     _same_filters: dict[tuple[object, ...], Filters] = field(default_factory=dict)
     _bound: dict[str, TapFilter] = field(default_factory=dict)

@@ -10,7 +10,18 @@ from functools import cached_property
 
 from kvmgen.model.values import Address
 from kvmgen.reachability import libvirt_network
-from kvmgen.reachability.constants import MAC, Atom, Atoms, Block, Template, address_of, atoms_in, point, solicited, template
+from kvmgen.reachability.constants import (
+    MAC,
+    Atom,
+    Atoms,
+    Block,
+    Template,
+    address_of,
+    atoms_in,
+    point,
+    solicited,
+    template,
+)
 from kvmgen.reachability.place import Attachment, Places
 from kvmgen.reachability.topology import Machine
 
@@ -119,10 +130,9 @@ class Fingerprints:
         """What a host is but for its name and what it alone has."""
         machine = self.places.site.hosts[name]
         own = self._numbers(name)
-        points = {b for _, text in self._texts[f"host:{name}"] for _, blocks in text.words for b in blocks[:1]}
-        around = sorted(
-            ((own[self.atoms.name(block)], self._around(block, name)) for block in points if self.atoms.name(block) in own)
-        )
+        addresses = {blocks[0] for _, text in self._texts[f"host:{name}"] for _, blocks in text.words if blocks}
+        numbered = {own[self.atoms.name(one)]: one for one in addresses if self.atoms.name(one) in own}
+        around = [(number, self._around(numbered[number], name)) for number in sorted(numbered)]
         bridges = [(bridge, self.segment(self.places.site.segment(name, bridge), name)) for bridge in _bridges(machine)]
         return digest(repr(machine.folder.platform), list(self.said(f"host:{name}", name, {})), around, bridges)
 

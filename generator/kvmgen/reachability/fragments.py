@@ -28,7 +28,7 @@ def put_together(consumers: Consumers, machine: Machine, version: int) -> bool |
 def _asks(consumers: Consumers, machine: Machine, version: int) -> bool:
     """Whether a rule of the machine's own iptables, or of a guest's nwfilter, asks for a connection's state."""
     command = "iptables" if version == 4 else "ip6tables"
-    own = machine.folder.files.get(f"{machine.folder_file}etc/sysconfig/{command}", "")
+    own = machine.folder.files.get(f"{machine.folder.root(machine.inside)}etc/sysconfig/{command}", "")
     if any(word in own for word in _TRACKING):
         return True
     bound = (consumers.on_tap(tap) for tap in machine.taps)

@@ -1,6 +1,7 @@
 """Who reaches whom: every pair of ends, asked once for all pairs that fare alike (`classes`).
 
-Two ends on one host and two on different hosts are different pairs; which of a class are asked about is always the same.
+Two ends on one host and two on different hosts are different pairs. Which ones of a class are asked about is always the
+same.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
-from kvmgen.reachability.answer import Answer, Question, Service, reach
+from kvmgen.reachability.alike import answers
+from kvmgen.reachability.answer import Answer, Service
 from kvmgen.reachability.classes import End, Ends, ends
 from kvmgen.reachability.consumers import Consumers
 from kvmgen.value import record, value
@@ -151,15 +153,14 @@ def matrix(
 
 
 def asked(
-    consumers: Consumers, known: Ends, source: str, target: str, services: Iterable[Service]
+    consumers: Consumers, known: Ends, source: str, target: str, services: Sequence[Service]
 ) -> Iterator[tuple[Service, int, Answer]]:
     """The answers about two ends, by service and IP version."""
     both = known.known[source].versions & known.known[target].versions
-    for service in services:
-        for version in service.versions:
-            if version in both:
-                question = Question(source=source, target=target, service=service, version=version)
-                yield service, version, reach(consumers, question)
+    for version in sorted(both):
+        fitting = [service for service in services if version in service.versions]
+        for answer in answers(consumers, source, target, fitting, version):
+            yield answer.question.service, version, answer
 
 
 def _grouped(found: Ends, names: Collection[str] | None) -> Grouped[str]:

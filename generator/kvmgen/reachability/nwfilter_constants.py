@@ -132,5 +132,3 @@ def _asked(placed: Placed, said: Mapping[str, str]) -> Iterator[_Asked]:
 
 def _present(pairs: Sequence[tuple[str, str]], said: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     return (pair for pair in pairs if pair[0] in said)
-
-

@@ -267,16 +267,23 @@ class Walk:
         if _is_group(asked) or packet.source_mac != leaving.mac:
             return True
         sender = _sender(leaving, asked, packet)
+        known = leaving.place, neighbour.place, sender, asked
+        if known not in self.consumers.resolutions:
+            self.consumers.resolutions[known] = self._resolution(leaving, neighbour, sender, asked)
+        host, step = self.consumers.resolutions[known]
+        return self._tell(host, step)
+
+    def _resolution(
+        self, leaving: Attachment, neighbour: Attachment, sender: Address, asked: Address
+    ) -> tuple[str, Step]:
         kind = "ARP" if asked.version == 4 else "neighbour discovery"
         for one, other, question in exchange(leaving, neighbour, sender, asked):
             trial = Walk(self.consumers)
             if not trial._is_certain(trial._carry(one, other, question) and trial._heard(other, question)):
                 host, step = trial.hops[-1].host, trial.hops[-1].step
-                return self._tell(host, replace(step, where=f"{kind}: {step.where}"))
-        found = Step(
-            where=f"{kind}, {leaving.named()}", verdict=Verdict.PASS, why=f"finds {neighbour.named()} at {asked}"
-        )
-        return self._tell(leaving.host, found)
+                return host, replace(step, where=f"{kind}: {step.where}")
+        found = f"finds {neighbour.named()} at {asked}"
+        return leaving.host, Step(where=f"{kind}, {leaving.named()}", verdict=Verdict.PASS, why=found)
 
     def _heard(self, here: Attachment, packet: Packet) -> bool:
         """Whether a machine's own packet filter lets it hear neighbour discovery, which is IPv6 like all else."""

@@ -17,6 +17,7 @@ OUTSIDE_ADDRESSES: Mapping[int, Address] = {4: IPv4Address("198.51.100.254"), 6:
 """Stand-ins for a machine somewhere behind the uplinks; documentation addresses at the far end of their blocks."""
 
 _NOBODYS = "02:00:00:00:00:00"
+_Name = tuple[str, str, str, str, str]
 
 
 @value
@@ -43,6 +44,11 @@ class Attachment:
     def is_outside(self) -> bool:
         """Whether it is the machine behind the uplinks."""
         return self.kind == "outside"
+
+    @property
+    def place(self) -> _Name:
+        """Which one it is: no two have the same kind, owner and interface, on one segment of one host."""
+        return self.kind, self.owner, self.interface, self.segment, self.host
 
     def has(self, address: Address) -> bool:
         """Whether an address is its own."""
@@ -78,6 +84,9 @@ class Places:
 
     def __init__(self, site: Site) -> None:
         self.site = site
+        self._outsides: dict[tuple[str, str], Attachment | None] = {}
+        self._known_routes: dict[_Name, tuple[RouteTo, ...]] = {}
+        self._next_hops: dict[tuple[_Name, int, Address], tuple[Attachment, Address] | None] = {}
 
     @cached_property
     def on_segment(self) -> Mapping[str, Sequence[Attachment]]:
@@ -163,6 +172,11 @@ class Places:
 
     def outside_of(self, segment: str, host: str) -> Attachment | None:
         """What is outside, as it is reached on a segment from one host; ``None`` where no uplink leads there."""
+        if (segment, host) not in self._outsides:
+            self._outsides[segment, host] = self._outside_of(segment, host)
+        return self._outsides[segment, host]
+
+    def _outside_of(self, segment: str, host: str) -> Attachment | None:
         pairs = self.site.bridges_of.get(segment, ())
         bridge = next((bridge for name, bridge in pairs if name == host), "")
         machine = self.site.hosts[host]
@@ -202,7 +216,18 @@ class Places:
         return self.site.insides.get(one.owner) if one.kind == "guest" else None
 
     def next_hop(self, from_: Sequence[Attachment], target: Address) -> tuple[Attachment, Address] | None:
-        """By which of its interfaces a machine sends to an address, and to whom on that segment."""
+        """By which of its interfaces a machine sends to an address, and to whom on that segment.
+
+        The interfaces are one of them, or all with the one that is preferred first.
+        """
+        if not from_:
+            return None
+        known = from_[0].place, len(from_), target
+        if known not in self._next_hops:
+            self._next_hops[known] = self._next_hop(from_, target)
+        return self._next_hops[known]
+
+    def _next_hop(self, from_: Sequence[Attachment], target: Address) -> tuple[Attachment, Address] | None:
         for one in from_:
             if one.serves(target):
                 return one, target
@@ -224,8 +249,13 @@ class Places:
         ]
         return sorted(found, key=lambda pair: -pair[1].to.prefixlen)
 
-    def routes_of(self, one: Attachment) -> Iterator[RouteTo]:
+    def routes_of(self, one: Attachment) -> Sequence[RouteTo]:
         """The routes by one attachment, those of a machine's files first."""
+        if one.place not in self._known_routes:
+            self._known_routes[one.place] = tuple(self._routes_of(one))
+        return self._known_routes[one.place]
+
+    def _routes_of(self, one: Attachment) -> Iterator[RouteTo]:
         machine = self.machine(one)
         link = None if machine is None else machine.links.get(one.interface)
         if link is not None:

@@ -108,7 +108,7 @@ def _bridge(bridge: Bridge, node: Node) -> Keys:
     Its MAC is pinned where it can be known: NetworkManager gives a bridge its addresses before the first port is in, so
     that the link-local one would be made of a random MAC.
     """
-    mac = bridge.mac or _mac_below(bridge, {link.name: link for link in node.links})
+    mac = bridge.mac or mac_below(bridge, {link.name: link for link in node.links})
     if mac is not None:
         yield "mac-address", mac.upper()
     yield "stp", "true" if bridge.stp else "false"
@@ -125,17 +125,17 @@ def _bridge_port(link: Link, node: Node) -> Keys:
         yield "vlans", ",".join(map(str, sorted(vlans)))
 
 
-def _mac_below(link: Link | None, links: dict[str, Link]) -> Mac | None:
+def mac_below(link: Link | None, links: dict[str, Link]) -> Mac | None:
     """The MAC that the kernel gives a link: a bridge has its ports' lowest, a bond its first port's."""
     match link:
         case Ethernet():
             return link.mac
         case Vlan():
-            return _mac_below(links.get(link.parent), links)
+            return mac_below(links.get(link.parent), links)
         case Bond():
-            return _mac_below(links.get(link.ports[0]), links)
+            return mac_below(links.get(link.ports[0]), links)
         case Bridge():
-            found = [_mac_below(links.get(port), links) for port in link.ports]
+            found = [mac_below(links.get(port), links) for port in link.ports]
             known = [mac for mac in found if mac is not None]
             return link.mac or (min(known) if known and len(known) == len(found) else None)
     return None

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from kvmgen.artifact import Artifact, Kind, Lines
+from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DEFAULT_ZONE, DirectChain, DirectRule, Firewall, Node, Policy, RichRule, Zone, ZonePort
 from kvmgen.render._header import hash_header, made_from
 from kvmgen.render._xml import Content, Element, document, el, escape, when
@@ -55,12 +56,20 @@ def _settings(node: Node, firewall: Firewall) -> Artifact:
     place = firewall.origin.at("ipv6-rpfilter")
     backend = "iptables" if node.platform.major == 7 else "nftables"
     said = f"IPv6_rpfilter={'yes' if firewall.ipv6_rpfilter else 'no'}\n"
+    text = f"{hash_header(place)}DefaultZone={DEFAULT_ZONE}\nFirewallBackend={backend}\n{said}"
     return Artifact(
         path="etc/firewalld/firewalld.conf",
-        text=f"{hash_header(place)}DefaultZone={DEFAULT_ZONE}\nFirewallBackend={backend}\n{said}",
+        text=text,
         kind=Kind.FIREWALL,
         sources=(place,),
+        lines=partial(_settings_lines, place, text),
     )
+
+
+def _settings_lines(place: Origin, text: str) -> Lines:
+    from kvmgen.render.origins.walk import CHOICE, key_lines
+
+    return key_lines(text, {"": (place,), "DefaultZone": CHOICE, "FirewallBackend": CHOICE})
 
 
 def _direct(firewall: Firewall) -> str:

@@ -46,6 +46,7 @@ def files(node: Node) -> Iterator[Artifact]:
             text=header + _DROP_IN,
             kind=Kind.UNIT,
             sources=sources,
+            lines=partial(dict, ((1, (node.origin,)), (2, sources))),
         )
 
 

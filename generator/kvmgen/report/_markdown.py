@@ -27,6 +27,14 @@ def code(text: str, longest: int = LONGEST) -> str:
     return f"{fence}{apart}{shown}{apart}{fence}"
 
 
+def prose(text: str) -> str:
+    """A sentence as it is, where nothing can be made of any of its letters; as code otherwise."""
+    return text if len(text) <= LONGEST and _BARE.fullmatch(text) else code(text)
+
+
+_BARE = re.compile(r"[A-Za-z][A-Za-z ,;'()/-]*(?<! )")
+
+
 def html_code(text: str, longest: int = LONGEST) -> str:
     """The same where Markdown isn't read: inside of a line of HTML."""
     return f"<code>{escape(_short(plain(text), longest))}</code>"

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, Impact, ObjectChange, Place
-from kvmgen.difference.summary import counted, listed, sentence, services
-from kvmgen.difference.words import heaviest, words_of
+from kvmgen.difference.summary import alike, counted, listed, sentence, services
+from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.report._folding import Block, folded
-from kvmgen.report._markdown import address_of, code, comment, fenced, html_code, link
+from kvmgen.report._markdown import address_of, code, comment, fenced, html_code, link, prose
 from kvmgen.value import value
 
 MOST = 65_536
@@ -67,8 +67,9 @@ def _blocks(difference: Difference, links: Links) -> Iterator[Block]:
     yield from _flows("What else becomes of packets", difference.other, links)
     if difference.hosts:
         yield Block(head="\n### Hosts\n\n")
-    yield from (_host(host, links, alone=len(difference.hosts) == 1) for host in difference.hosts)
-    files = [(host.host, file) for host in difference.hosts for one in host.objects for file in one.files if file.diff]
+    hosts = heaviest_first(difference.hosts)
+    yield from (_host(host, links, alone=len(hosts) == 1) for host in hosts)
+    files = [(host.host, file) for host in hosts for one in host.objects for file in one.files if file.diff]
     yield from _raw("The files of the hosts, line by line", [(f"{host}/{file.path}", file) for host, file in files])
     shown = [(file.path, file) for file in difference.inventory if file.diff]
     yield from _raw("The inventory, line by line", shown)
@@ -105,7 +106,7 @@ def _host(host: HostChange, links: Links, *, alone: bool) -> Block:
     return Block(
         head=f"<details{' open' if alone else ''}><summary>{_summary(host)}</summary>\n\n",
         tail="\n</details>\n\n",
-        parts=[_object(one, links) for one in host.objects],
+        parts=[_object(ones, links) for ones in alike(host.objects)],
         rank=_HOST,
         what="host",
     )
@@ -114,31 +115,38 @@ def _host(host: HostChange, links: Links, *, alone: bool) -> Block:
 def _summary(host: HostChange) -> str:
     told = f"{html_code(host.host)} ({html_code(host.platform)}), {host.verb}: {counted(len(host.objects), 'object')}"
     impact = heaviest(host.objects)
-    return f"{told}; {_plainly(impact)}" if impact else told
+    return f"{told}; {words_of(impact, html_code)}" if impact else told
 
 
-def _plainly(impact: Impact) -> str:
-    """An impact where Markdown isn't read."""
-    return html_code(words_of(impact))
-
-
-def _object(one: ObjectChange, links: Links) -> Block:
-    told = [f"- {one.verb} {one.kind} {code(one.name)}"]
-    told += [f": {code(words_of(one.impact))}"] if one.impact else []
+def _object(ones: Sequence[ObjectChange], links: Links) -> Block:
+    one = ones[0]
+    told = [f"- {one.verb} {one.kind} {_names([one.name for one in ones])}"]
+    told += [f": {_impact(one.impact)}"] if one.impact else []
     told += [f" ({_causes(one.causes, links)})"] if one.causes else []
     parts = [
-        Block(head=_attribute(attribute, links), rank=_ATTRIBUTE, what="attribute") for attribute in one.attributes
+        Block(head=_attribute(attribute, one.causes, links), rank=_ATTRIBUTE, what="attribute")
+        for attribute in one.attributes
     ]
     return Block(head="".join([*told, "\n"]), parts=parts, rank=_OBJECT, what="object")
 
 
-def _attribute(attribute: Attribute, links: Links) -> str:
-    told = f"  - {code(attribute.name)}: {_value(attribute.before)} \u2192 {_value(attribute.after)}"
-    return f"{told} ({_causes(attribute.causes, links)})\n" if attribute.causes else f"{told}\n"
+def _impact(impact: Impact) -> str:
+    why = f" ({prose(impact.why)})" if impact.why else ""
+    return f"{words_of(impact, code)}{why}"
 
 
-def _value(value: str | None) -> str:
-    return "*none*" if value is None else code(value)
+def _attribute(attribute: Attribute, known: Sequence[Place], links: Links) -> str:
+    """What became of it, and because of which lines, where these aren't just the object's."""
+    causes = f" ({_causes(attribute.causes, links)})" if set(attribute.causes) - set(known) else ""
+    return f"  - {code(attribute.name)}: {_values(attribute)}{causes}\n"
+
+
+def _values(attribute: Attribute) -> str:
+    if attribute.before is None:
+        return f"added {code(attribute.after or '')}"
+    if attribute.after is None:
+        return f"removed {code(attribute.before)}"
+    return f"{code(attribute.before)} \u2192 {code(attribute.after)}"
 
 
 _MOST_CAUSES = 5

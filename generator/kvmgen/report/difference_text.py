@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from kvmgen.difference.model import (
     Attribute,
@@ -17,7 +17,7 @@ from kvmgen.difference.model import (
     Verb,
 )
 from kvmgen.difference.summary import sentence, services
-from kvmgen.difference.words import heaviest, words_of
+from kvmgen.difference.words import heaviest, joined, words_of
 from kvmgen.report.printed import plain
 
 Style = str
@@ -87,8 +87,18 @@ def _host(host: HostChange, *, raw: bool) -> Iterator[Line]:
     if host.verb is not Verb.CHANGED:
         title.append((f" {host.verb}", _STYLES[host.verb]))
     yield [*title, *_impact(impact)]
-    for change in host.objects:
-        yield from _object(change, raw=raw)
+    for alike in _alike(host.objects):
+        yield from _objects(alike, raw=raw)
+
+
+def _alike(objects: Iterable[ObjectChange]) -> Iterable[Sequence[ObjectChange]]:
+    """The objects, those together in which the same changes for the same reason."""
+    found: dict[object, list[ObjectChange]] = {}
+    for one in objects:
+        impact = one.impact
+        told = None if impact is None else (impact.effect, impact.needs, impact.why)
+        found.setdefault((one.kind, one.verb, one.attributes or one.name, one.causes, told), []).append(one)
+    return found.values()
 
 
 def _impact(impact: Impact | None) -> Line:
@@ -97,17 +107,17 @@ def _impact(impact: Impact | None) -> Line:
     return [(f": {plain(words_of(impact))}", "" if impact.effect in _GENTLE else "magenta")]
 
 
-def _object(change: ObjectChange, *, raw: bool) -> Iterator[Line]:
-    style = _STYLES[change.verb]
-    title = f"  {_SIGNS[change.verb]} {change.kind} {plain(change.name)}"
-    told = {place for attribute in change.attributes for place in attribute.causes}
-    causes = [place for place in change.causes if place not in told]
-    yield [(title, style), *_impact(change.impact), *_causes(causes)]
-    for attribute in change.attributes:
+def _objects(changes: Sequence[ObjectChange], *, raw: bool) -> Iterator[Line]:
+    first = changes[0]
+    title = f"  {_SIGNS[first.verb]} {first.kind} {_names([one.name for one in changes])}"
+    told = {place for attribute in first.attributes for place in attribute.causes}
+    causes = [place for place in first.causes if place not in told]
+    impact = joined(one.impact for one in changes if one.impact is not None)
+    yield [(title, _STYLES[first.verb]), *_impact(impact), *_causes(causes)]
+    for attribute in first.attributes:
         yield from _attribute(attribute)
-    if raw:
-        for file in change.files:
-            yield from _diff(file, "      ")
+    for file in (file for one in changes for file in one.files if raw):
+        yield from _diff(file, "      ")
 
 
 def _attribute(attribute: Attribute) -> Iterator[Line]:
@@ -138,6 +148,6 @@ def _place(place: Place) -> str:
 def _diff(file: FileChange, indent: str) -> Iterator[Line]:
     if not file.diff:
         yield [(f"{indent}{plain(file.path)}: no text", "dim")]
-    for line in file.diff.splitlines():
+    for line in file.diff.removesuffix("\n").split("\n") if file.diff else ():
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
         yield [(f"{indent}{plain(line)}", style)]

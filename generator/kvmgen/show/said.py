@@ -65,20 +65,24 @@ def _place(pointer: Pointer, layers: Sequence[Layer], sources: Sources) -> str |
     """Only the first layer that has the key counts: keys aren't merged any deeper."""
     for layer in layers:
         if pointer and isinstance(layer.data, Mapping) and pointer[0] in layer.data:
-            if not _holds(layer.data, pointer):
+            held = _held(layer.data, pointer)
+            if held is None:
                 return None
-            origin = layer.origin.at(*pointer)
+            origin = layer.origin.at(*held)
             position = sources.position_of(origin, of_key=True) or Position(1, 1)
             return f"{sources.root}/{origin.file}:{position.line}" + (f" ({layer.name})" if layer.name else "")
     return None
 
 
-def _holds(data: Any, pointer: Pointer) -> bool:
-    for key in pointer:
+def _held(data: Any, pointer: Pointer) -> Pointer | None:
+    """The place of a value in its file; a word alone may stand for a mapping: ``filter: web`` for its name."""
+    for depth, key in enumerate(pointer):
+        if isinstance(data, str) and pointer[depth:] == ("name",):
+            return pointer[:depth]
         if not isinstance(data, Mapping) or key not in data:
-            return False
+            return None
         data = data[key]
-    return True
+    return pointer
 
 
 def _unsaid(kind: str, pointer: Pointer) -> str:

@@ -27,7 +27,7 @@ STARTER: Mapping[str, str] = MappingProxyType(
         "inventory/hosts/kvm01.yaml": "host.yaml",
         "inventory/networks/default.yaml": "network.yaml",
         "inventory/guests/web01.yaml": "guest.yaml",
-        "inventory/filters/web.yaml": "filter.yaml",
+        "inventory/policies/web.yaml": "policy.yaml",
     }
 )
 """What a new site has, and the file of `starter/files/` that it is made from."""

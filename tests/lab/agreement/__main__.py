@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tests.lab.agreement.comparison import Figures, Wish, compare_host, hosts_of
 from tests.lab.agreement.inventories import read, write
+from tests.lab.agreement.machines import Stage
 from tests.lab.agreement.random_sites import HOST, write_site
 from tests.lab.agreement.shrinking import smallest
-from tests.lab.agreement.stage import Stage
 from tests.lab.agreement.traffic import Service
 from tests.real.packets import INVENTORY
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from kvmgen.model.values import Address
+from tests.lab.agreement.machines import Machine, Stage
 from tests.lab.agreement.prober import Prober
-from tests.lab.agreement.stage import Machine, Stage
 
 Pair = tuple[Machine, Address, Machine, Address]
 """The sender and its address, the target and its address."""

@@ -15,7 +15,7 @@ from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.place import Places
 from kvmgen.reachability.tell import trace, verdict
 from tests.lab.agreement import traffic
-from tests.lab.agreement.stage import Stage
+from tests.lab.agreement.machines import Stage
 
 
 @dataclass(frozen=True, slots=True)

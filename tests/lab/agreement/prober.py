@@ -21,7 +21,7 @@ from typing import Literal
 
 from kvmgen.model.values import Address
 from tests.lab import frames
-from tests.lab.agreement.stage import Machine, Stage
+from tests.lab.agreement.machines import Machine, Stage
 from tests.lab.agreement.traffic import PORTS, Probe, Service, answer, heard, packet
 from tests.lab.netns import in_netns
 

@@ -69,7 +69,12 @@ def _host(generator: random.Random, platform: str) -> Files:
     word = generator.choice(OF_BRIDGES)
     if word is not None:
         bridges["br1"]["isolation"] = word
+    # Without a route back, firewalld would drop the IPv6 of the guests there.
+    firewall: Files = {"firewall": {"ipv6-rpfilter": False}} if generator.random() < 0.5 else {}
+    if not firewall:
+        bridges["br1"]["addresses"] = ["198.18.1.5/24", "2001:db8:1::5/64"]
     return {
+        **firewall,
         "platform": platform,
         "management": "br0",
         "ethernets": {"eno1": {"mac": "00:16:3e:00:00:01"}, "eno2": {"mac": "00:16:3e:00:00:02"}},

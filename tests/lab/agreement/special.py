@@ -16,8 +16,8 @@ from kvmgen.reachability.place import Attachment, link_local
 from kvmgen.reachability.step import Verdict
 from kvmgen.reachability.way import Way
 from tests.lab import frames
+from tests.lab.agreement.machines import Machine, Nic, Stage
 from tests.lab.agreement.prober import QUIET_TIME, forget_connections
-from tests.lab.agreement.stage import Machine, Nic, Stage
 from tests.lab.frames import BROADCAST, Ends, fragments
 from tests.lab.netns import in_netns
 from tests.lab.probe import Wire

@@ -195,8 +195,8 @@ DOMAINS: tuple[Fact, ...] = (
     ),
     _fact(
         line="name='IPV6' value='fe80:",
-        reason="the link-local address that follows from the MAC: with the whole of fe80::/10 a guest could answer for "
-        "its neighbours in neighbour discovery",
+        reason="the guest's link-local address, the one that its MAC makes unless it names another: with the whole of "
+        "fe80::/10 it could answer for its neighbours in neighbour discovery",
         source="https://www.rfc-editor.org/rfc/rfc4291",
         rules=("KV538",),
     ),
@@ -208,13 +208,13 @@ DOMAINS: tuple[Fact, ...] = (
         rules=("KV527", "KV528"),
     ),
     _fact(
-        line="name='POLICY_",
+        line="name='(POLICY_|GUEST_|NETWORK_|HOST)",
         reason="the addresses behind a name in a policy: a new member changes these lists, and the filter stays",
         source=_FILTERS,
         rules=("KV543", "KV544"),
     ),
     _fact(
-        line="name='POLICY_.* value='(127.0.0.1|::1)'",
+        line="name='(POLICY_|GUEST_|NETWORK_|HOST).* value='(127.0.0.1|::1)'",
         reason="nobody yet: a list must not be empty, and no packet on a wire has this address",
         source=_FILTERS,
         rules=("KV543",),

@@ -29,7 +29,9 @@ IFCFG: tuple[Fact, ...] = (
         reason="ifup refuses the link where the NIC of this name has another MAC, so that a swapped card is noticed; "
         "only a NIC has one of its own to compare",
     ),
-    _fact(line="^ONBOOT=yes$", reason="the boot starts what says `yes`; `true` or `1` would mean no"),
+    _fact(
+        line="^ONBOOT=yes$", reason="started at boot; to the scripts yes and no are the only words for a truth value"
+    ),
     _fact(
         line="^NM_CONTROLLED=no$",
         reason="where NetworkManager runs, ifup hands a link that doesn't say `no` over to it; these files are for "

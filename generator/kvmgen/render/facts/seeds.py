@@ -9,7 +9,9 @@ from kvmgen.render.facts.fact import Fact
 _DOCS = "https://docs.cloud-init.io/en/latest/reference"
 
 _network = partial(Fact, file="seed/network-config", source=f"{_DOCS}/network-config-format-v2.html")
-_user = partial(Fact, file="seed/user-data", source="https://docs.cloud-init.io/en/latest/explanation/format/cloud-config.html")
+_user = partial(
+    Fact, file="seed/user-data", source="https://docs.cloud-init.io/en/latest/explanation/format/cloud-config.html"
+)
 _manifest = partial(Fact, file=r"manifest\.json", source="generator/applier/kvmgen_apply.py")
 
 SEEDS: tuple[Fact, ...] = (

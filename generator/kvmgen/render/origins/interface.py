@@ -16,6 +16,9 @@ Place = tuple[str, Origins]
 _KEYS = ("mac", "vlan", "model", "link", "mtu", "bandwidth")
 """The elements that are called as their keys are."""
 
+_OWN = ("IP", "IP_SEGMENT", "IPV6")
+"""The parameters that hold the interface's own addresses; all others that nobody gives are lists of policies' peers."""
+
 
 def interface_places(way: str, guest: Guest, nic: GuestInterface, view: HostView) -> Iterator[Place]:
     """A NIC's elements in the order of `kvmgen.render._interface`."""
@@ -70,7 +73,7 @@ def _parameters(guest: Guest, nic: GuestInterface, reference: FilterRef, site: S
     own = {text: (origin,) for text, origin in reversed(list(own_addresses(nic)))}
     peers = peers_addresses(guest, nic, site)
     for name, said in reference.parameters:
-        known = peers if name.startswith("POLICY_") else own
+        known = own if name.removesuffix("_MASK") in _OWN else peers
         for index, value in enumerate(values.get(name.removesuffix("_MASK"), said)):
             if reference.origin is not None and name in reference.said:
                 place = reference.origin.at("parameters", name)
@@ -83,6 +86,6 @@ def _parameters(guest: Guest, nic: GuestInterface, reference: FilterRef, site: S
 
 def _unnamed(nic: GuestInterface, name: str) -> Origins:
     """What stands nowhere: a policy's peer that is nobody yet, and the link-local address that the MAC makes."""
-    if name.startswith("POLICY_"):
-        return tuple(nic.origin.at("policies", index) for index in range(len(nic.policies)))
-    return (nic.origin.at("mac"),)
+    if name.removesuffix("_MASK") in _OWN:
+        return (nic.origin.at("mac"),)
+    return tuple(nic.origin.at("policies", index) for index in range(len(nic.policies)))

@@ -8,6 +8,7 @@ from kvmgen.diagnostics import Origin
 from kvmgen.model.host import Bond, Bridge, Link, Node
 from kvmgen.model.values import Route
 from kvmgen.render._ifcfg_keys import gateway4, gateway6
+from kvmgen.render._keyfile_keys import mac_below
 from kvmgen.render._machine import Machine, has_default, is_port
 from kvmgen.render.origins.walk import CHOICE, Origins
 
@@ -34,7 +35,6 @@ _KEYFILE: Mapping[str, tuple[str, ...]] = {
     "ethtool": ("ethtool",),
     "vlan/id": ("id",),
     "vlan/parent": ("parent",),
-    "bridge/mac-address": ("mac", "ports"),
     "bridge/stp": ("stp",),
     "bridge/forward-delay": ("forward-delay",),
     "bridge/vlan-filtering": ("vlans",),
@@ -91,6 +91,7 @@ def keyfile_places(link: Link, machine: Machine) -> dict[str, Origins]:
         found |= {f"bond/{name}": (link.origin.at(name.replace("_", "-")),) for name, _ in link.options}
     found |= dict.fromkeys(("connection/master", "connection/slave-type"), _membership(link, node))
     found["connection/zone"] = _zone(link, node)
+    found["bridge/mac-address"] = tuple(_mac(link, node))
     bridge = next((bridge for bridge in node.bridges if bridge.name == link.bridge), None)
     found["bridge-port"] = (link.origin,) if bridge is None else (bridge.origin.at("vlans"),)
     for version in (4, 6):
@@ -126,6 +127,14 @@ def _membership(link: Link, node: Node) -> Origins:
         if link.name in above.ports:
             return (above.origin.at("ports", above.ports.index(link.name)),)
     return (link.origin.at("openvswitch"),)
+
+
+def _mac(link: Link, node: Node) -> Iterator[Origin]:
+    """Where a bridge's MAC stands: at the bridge, or at the NIC below that has it."""
+    mac = mac_below(link, {one.name: one for one in node.links})
+    below = [nic.origin.at("mac") for nic in node.ethernets if nic.mac == mac]
+    said = isinstance(link, Bridge) and link.mac is not None
+    yield from (link.origin.at("mac"),) if said or not below else below
 
 
 def _zone(link: Link, node: Node) -> Origins:

@@ -43,7 +43,7 @@ def network_places(network: VirtualNetwork, site: Site) -> dict[str, Origins]:
     """A network's elements in the order of `kvmgen.render.network`."""
     at = network.at
     leases = _leases(network, site)
-    found: dict[str, Origins] = {"": (network.origin,), "port": (network.isolated_at,)}
+    found: dict[str, Origins] = {"": (network.origin, at("guest-ipv6")), "port": (network.isolated_at,)}
     found |= {way: tuple(at(*key) if key else network.origin for key in keys) for way, keys in _SAID.items()}
     found |= _listed(network)
     found |= {"virtualport": tuple(_switch(network, site))}

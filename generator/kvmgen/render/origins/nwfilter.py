@@ -9,7 +9,7 @@ from kvmgen.render.origins.walk import Origins, nth
 def places(filter_: Filter) -> dict[str, Origins]:
     """A filter's elements in order: each entry, and the parameters of what it includes."""
     origin = filter_.origin
-    found: dict[str, Origins] = {"": (origin,), "uuid": (origin.at("uuid"),)}
+    found: dict[str, Origins] = {"": (origin, origin.at("chain"), origin.at("priority")), "uuid": (origin.at("uuid"),)}
     seen = {"rule": 0, "filterref": 0}
     for entry in filter_.entries:
         tag = "filterref" if isinstance(entry, FilterInclude) else "rule"
