@@ -16,7 +16,7 @@ _WRONG_SITE = "What it tells"
 
 def blocks(heading: str) -> list[str]:
     """The indented blocks of a section, without their indentation."""
-    (section,) = re.findall(rf"^###? {heading}\n(.*?)(?=^##)", README.read_text(), re.MULTILINE | re.DOTALL)
+    (section,) = re.findall(rf"^###? {heading}\n(.*?)(?=^##|\Z)", README.read_text(), re.MULTILINE | re.DOTALL)
     found: list[str] = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.MULTILINE)
     return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip("\n") for block in found if block.strip()]
 

@@ -19,11 +19,9 @@ from kvmgen.output.manifest import manifest
 from kvmgen.render import render
 from kvmgen.render.facts import FACTS, facts_of
 from kvmgen.rules import rules
-from tests.sites import EXAMPLE, ROOT, write
+from tests.explained import SITES, changed_lines
+from tests.sites import ROOT, write
 from tests.test_cli import run
-
-GOLDEN = ROOT / "tests" / "cases" / "golden"
-SITES = {"example": EXAMPLE, **{case.name: case / "inventory" for case in sorted(GOLDEN.iterdir())}}
 
 RARE = {
     "site.yaml": "name: test\ndomain: example.org\ndefaults:\n  guests: {memory: 2 GiB}\n",
@@ -134,6 +132,15 @@ def test_hardly_a_line_is_only_its_files(loaded: pipeline.Result) -> None:
     assert counted[True] > 0.9 * counted.total(), missed.most_common(20)
 
 
+def test_a_changed_line_names_the_word_that_was_changed() -> None:
+    """A sample; `python -m tests.explained` changes every word."""
+    found = [line for name in SITES for line in changed_lines(name, most=12)]
+    missed = [told for near, told in found if not near]
+    print(f"{len(found) - len(missed)} of {len(found)} changed lines name the word", *missed, sep="\n")
+    assert len(found) > 50
+    assert len(missed) <= 0.05 * len(found), missed
+
+
 def test_every_fact_is_about_a_line_that_is_there(tmp_path: Path) -> None:
     unused = set(FACTS)
     for inventory in (*SITES.values(), write(tmp_path, RARE)):
@@ -213,7 +220,7 @@ def test_what_a_guest_inherits_leads_to_where_it_stands(site: Path) -> None:
 def test_a_filter_of_kvmgens_own_says_itself_why(site: Path) -> None:
     path = "output/kvm1/libvirt/nwfilters/kvmgen-arp.xml"
     _, out, _ = run("explain", f"{path}:{_number(path, '<rule')}")
-    assert "  from kvmgen:kvmgen-arp.yaml:7:5  rules.0\n  why  A probe" in out
+    assert "  from kvmgen:kvmgen-arp.yaml:7:5 (part of kvmgen)  rules.0\n  why  A probe" in out
 
 
 def test_several_lines(site: Path) -> None:

@@ -11,6 +11,7 @@ from kvmgen.report import MACHINE_FORMATS
 from tests.hostile import as_yaml
 from tests.sites import write
 from tests.test_cli import run
+from tests.test_starter import git
 
 TEXT = (
     'x ##[add-mask]x ::stop-commands::y </title><script>alert(1)</script> "]; end --> <!-- @all [x](https://x.invalid)'
@@ -93,14 +94,37 @@ def test_a_right_site(command: tuple[str, ...], site: Path) -> None:
     harmless(err)
 
 
-def test_every_file_explained(site: Path) -> None:
+def test_every_file_and_line_explained(site: Path) -> None:
     code, out, err = run("build")
     assert code == 0, err
     harmless(out + err)
     for path in sorted(path for path in (site / "output").rglob("*") if path.is_file()):
-        code, out, err = run("explain", str(path.relative_to(site)))
-        assert code == 0, err
-        harmless(out)
+        lines = 0 if path.suffix == ".iso" else len(path.read_text().splitlines())
+        for what in ("", *([f":1-{lines}"] if lines else [])):
+            for format_ in ("text", "json"):
+                code, out, err = run("explain", f"{path.relative_to(site)}{what}", "--format", format_)
+                assert code == 0, err
+                harmless(out)
+
+
+@pytest.mark.parametrize("format_", ["text", "json", "markdown", "html"])
+def test_a_change(format_: str, site: Path) -> None:
+    """From a site without such texts to this one; the HTML has no script that isn't the page's."""
+    hostile = {path: path.read_text() for path in (site / "inventory").rglob("*.yaml")}
+    for path, text in hostile.items():
+        path.write_text(text.replace(as_yaml(TEXT)[1:-1], "x").replace(as_yaml(LINES)[1:-1], "x"))
+    assert run("build")[0] == 0
+    git(site, "init", "--quiet")
+    git(site, "add", ".")
+    git(site, "commit", "--quiet", "--message", "A site")
+    for path, text in hostile.items():
+        path.write_text(text)
+    code, out, err = run("diff", "--format", format_)
+    assert code == 0, err
+    harmless(out)
+    harmless(err)
+    assert "add-mask" in out
+    assert format_ != "html" or "<script>alert" not in out
 
 
 NAMES = (

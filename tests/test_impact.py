@@ -165,6 +165,13 @@ def test_every_kind_of_file_of_the_example_is_judged() -> None:
         assert all(applying.of_path(path).effect in IN_THE_PLAN for path in host.artifacts)
 
 
+def test_another_uuid_is_refused(tmp_path: Path) -> None:
+    before = side(tmp_path / "1", {"hosts/kvm01.yaml": OVS, **GUESTS})
+    web = GUESTS["guests/web01.yaml"] + "uuid: 5f1c1e9e-7a52-4c1c-9f0a-6f6a4a4d0c2e\n"
+    after = side(tmp_path / "2", {"hosts/kvm01.yaml": OVS, **GUESTS, "guests/web01.yaml": web})
+    assert Applying(before, after).of_path("libvirt/domains/web01.xml").why.startswith("the applier refuses it")
+
+
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
@@ -179,7 +186,7 @@ def test_every_kind_of_file_of_the_example_is_judged() -> None:
         ),
         (
             Impact(effect=Effect.MANAGEMENT, needs="--confirm-within 120 --disruptive eno1"),
-            "on the way that administrators come in by: apply it with --confirm-within; "
+            "on the way that administrators come in by (--confirm-within); "
             "waits until eno1 is restarted (--disruptive)",
         ),
     ],

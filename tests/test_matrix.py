@@ -37,14 +37,14 @@ def example() -> Site:
 
 
 def test_a_sample_of_the_example_sites_pairs() -> None:
-    found = list(disagreements(example(), (PING, HTTP), most=250))
-    assert len(found) > 400
+    found = list(disagreements(example(), (PING, HTTP), most=150))
+    assert len(found) > 250
     assert [wrong for wrong in found if wrong] == []
 
 
 @pytest.mark.parametrize("seed", [3, 14, 16])
 def test_crowds(seed: int, tmp_path: Path) -> None:
-    found = list(disagreements(crowd(seed, tmp_path), (SSH, DNS), most=300))
+    found = list(disagreements(crowd(seed, tmp_path), (SSH, DNS), most=200))
     assert [wrong for wrong in found if wrong] == []
 
 
@@ -126,7 +126,7 @@ def _told(before: Rendered, after: Rendered, services: tuple[Service, ...]) -> _
 
 def _measured(before: Rendered, after: Rendered, services: tuple[Service, ...]) -> _Fates:
     """The same, every packet asked alone."""
-    sides = [{}, {}]  # type: list[dict[tuple[str, str, str, int], str]]
+    sides: list[dict[tuple[str, str, str, int], str]] = [{}, {}]
     for fates, made in zip(sides, (before, after), strict=True):
         known = ends(made.consumers).known.values()
         for one in known:
@@ -137,10 +137,10 @@ def _measured(before: Rendered, after: Rendered, services: tuple[Service, ...]) 
                     for version in one.versions & other.versions:
                         asked = Question(source=one.name, target=other.name, service=service, version=version)
                         fates[one.name, other.name, str(service), version] = str(reach(made.consumers, asked).outcome)
-    fates = {key: tuple(side.get(key, ABSENT) for side in sides) for key in sides[0].keys() | sides[1].keys()}
+    both = {key: (sides[0].get(key, ABSENT), sides[1].get(key, ABSENT)) for key in sides[0].keys() | sides[1].keys()}
     return {
         key: (old, new)
-        for key, (old, new) in fates.items()
+        for key, (old, new) in both.items()
         if old != new and ("delivered" in (old, new) or ABSENT not in (old, new))
     }
 
@@ -183,10 +183,3 @@ def test_nothing_is_asked_where_nothing_changed(monkeypatch: pytest.MonkeyPatch)
     before, after = rendered(example()), rendered(example())
     monkeypatch.setattr(flows_module, "asked", None)
     assert flows(before, after, (PING, SSH)) == flows_module.Flows()
-
-
-def test_one_policys_port(tmp_path: Path) -> None:
-    del tmp_path
-    site = example()
-    policy = site.policies["shop-db"]
-    assert policy.name

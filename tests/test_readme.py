@@ -31,6 +31,19 @@ def test_every_command_is_in_the_overview() -> None:
     assert set(re.findall(r"^kvmgen (\w[\w-]*)", overview, re.MULTILINE)) == commands
 
 
+def test_every_option_of_the_overview_is_there() -> None:
+    (overview,) = (block for block in blocks("The command") if "kvmgen build" in block)
+    for command, words in re.findall(r"^kvmgen ([a-z][\w-]*)(.*(?:\n {4,}\[.*)*)", overview, re.MULTILINE):
+        said = run(command, "--help")[1]
+        assert [option for option in re.findall(r"--[a-z][a-z-]*", words) if option not in said] == [], command
+
+
+def test_every_room_of_the_house_is_named() -> None:
+    (house,) = (block for block in blocks("The house") if "inventory/" in block)
+    rooms = {path.name for path in (ROOT / "generator/kvmgen").iterdir() if (path / "__init__.py").exists()}
+    assert {room for room in rooms - {"cli"} if f"{room}/" not in house} == set()
+
+
 def test_the_lines_are_explained_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = blocks("Why a line is there")
     command, _, answer = block.partition("\n\n")

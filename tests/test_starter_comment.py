@@ -53,10 +53,11 @@ def github(site: Path, known: Forge) -> CompletedProcess[str]:
     return ran(site, commented, **where, GITHUB_API_URL=f"{known.address}/github", NUMBER="5", TOKEN=TOKEN)
 
 
-def gitlab(site: Path, known: Forge, token: str = TOKEN) -> CompletedProcess[str]:
+def gitlab(site: Path, known: Forge, token: str = TOKEN, event: str = "detached") -> CompletedProcess[str]:
     """The same of the other forge."""
     jobs = read(site / ".gitlab-ci.yml")
-    where = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": git(site, "rev-parse", "HEAD^").strip()}
+    base = git(site, "rev-list", "--max-parents=0", "HEAD").strip()
+    where = {"CI_MERGE_REQUEST_DIFF_BASE_SHA": base, "CI_MERGE_REQUEST_EVENT_TYPE": event}
     done = ran(site, jobs["kvmgen"]["script"][-1], **where, CI_PROJECT_URL="https://gitlab.example/o/r")
     assert done.returncode == 0, done.stderr
     where = {
@@ -111,6 +112,14 @@ def test_a_forge_that_refuses_is_a_failure(pull_request: Path, known: Forge, pip
     assert "404" in done.stderr
 
 
+def test_a_merged_result_is_compared_with_what_it_is_merged_into(pull_request: Path, known: Forge) -> None:
+    git(pull_request, "checkout", "--quiet", "HEAD^1")
+    change(pull_request, "5 GiB")  # by somebody else, meanwhile
+    git(pull_request, "merge", "--quiet", "--no-ff", "--strategy", "ours", "--message", "Merged", "branch")
+    assert gitlab(pull_request, known, event="merged_result").returncode == 0
+    assert "**Nothing changes.**" in known.comments[0]["body"]
+
+
 def test_without_a_token_it_says_so(pull_request: Path, known: Forge) -> None:
     done = gitlab(pull_request, known, token="")
     assert (done.returncode, done.stdout) == (0, "No comment: there is no variable KVMGEN_COMMENT_TOKEN.\n")
@@ -124,7 +133,7 @@ def test_an_older_inventory_that_is_refused_stops_nothing(pull_request: Path, kn
     git(pull_request, "commit", "--quiet", "--all", "--message", "Wrong")
     site.write_text(right)
     git(pull_request, "commit", "--quiet", "--all", "--message", "Mended")
-    done = gitlab(pull_request, known)
+    done = gitlab(pull_request, known, event="merged_result")
     assert (done.returncode, done.stdout) == (0, "No comment: there is no difference to tell.\n")
     (step,) = (step for step in read(pull_request / WORKFLOW)["jobs"]["kvmgen"]["steps"] if step.get("id") == "diff")
     assert step["continue-on-error"] is True

@@ -1380,7 +1380,7 @@ class Change:
         self.verb = verb  # create, change, adopt, restart, remove or restore
         self.snapshot = snapshot  # what is there before
         self.details = list(details)
-        self.impact = impact  # live, restart, network restart, guest restart, management or waits
+        self.impact = impact  # live, later, network restart, guest restart, management or waits
         self.guests = []  # those that feel it
         self.wanted = wanted  # the snapshot to restore
         self.waits = None  # why it couldn't be removed yet
@@ -2803,7 +2803,8 @@ def _make(course, changes, signals):
     _do([change for change in changes if change not in files], signals)
     _do(gone, signals)
     course.follow(gone, with_links=False)
-    left = [line for change in changes for line in change.left()]
+    with course.host.looked_at():
+        left = [line for change in changes for line in change.left()]
     if left:
         raise Problem("it isn't what was put: %s" % "; ".join(left))
 
@@ -3253,7 +3254,8 @@ class Command:
         healthy = health(self.host, self.words.check_gateway, self.words.check_command)
         transact(self.store, changes, after, "apply", course, healthy)
         try:
-            pending = self._pending(changes, after)
+            with self.host.looked_at():
+                pending = self._pending(changes, after)
         except EXPECTED as error:  # the apply is done all the same
             pending = ["unknown: %s" % _told_of(error)]
         lines = list(_told(changes)) + ["pending: %s" % line for line in pending]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -51,9 +51,9 @@ class Result:
         return not has_errors(self.diagnostics)
 
 
-def load(inventory: Path) -> Result:
-    """The inventory as a checked site."""
-    documents = read(inventory)
+def load(inventory: Path, only: Container[str] | None = None) -> Result:
+    """The inventory as a checked site; of ``only`` some of its files for whoever knows that these suffice."""
+    documents = read(inventory, only)
     site, problems = lower(documents)
     sources = Sources(inventory)
     found = documents.diagnostics + problems
@@ -61,6 +61,7 @@ def load(inventory: Path) -> Result:
     if site is not None:
         found += check(site) if complete else _beside(found, check(site))
     once = dict.fromkeys(found)  # what is said for several hosts is wrong for each of them
+    complete = complete and only is None
     return Result(sources, site, heeded(once, documents.silences, sources, complete=complete))
 
 

@@ -35,6 +35,7 @@ DUMPS = {
 }
 VOLATILE = re.compile(r" (connections|portid)='[^']*'")
 """What libvirt gives out anew each time that an interface is plugged in."""
+BETWEEN = "== next =="
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class Managed:
         """Build; the host's folder, with domains that start here."""
         self.builds += 1
         output = self.place / f"output{self.builds}"
-        result = build(self.inventory, output)
+        result = build(self.inventory, output, host=HOST)
         assert result.is_good, result.diagnostics
         _make_testable(output / HOST)
         return output / HOST
@@ -128,15 +129,18 @@ class Managed:
 
     def dumps(self) -> dict[str, str]:
         """Everything that libvirt holds, persistent and live, by kind and name."""
-        found = {}
-        for kind, (names, dump) in DUMPS.items():
-            for line in self.lab.virsh(*names.split()).stdout.split("\n"):
-                name = line.split()[-1] if line.strip() else ""
-                if name:
-                    command, *options = dump.split()
-                    text = self.lab.virsh(command, name, *options).stdout
-                    found[f"{kind} {name}"] = VOLATILE.sub("", text)
-        return found
+        lists = self._asked([names for names, _ in DUMPS.values()])
+        commands = {}
+        for (kind, (_, dump)), rows in zip(DUMPS.items(), lists, strict=True):
+            for name in [row.split()[-1] for row in rows.splitlines() if row.strip()]:
+                commands[f"{kind} {name}"] = f"{dump} {name}"
+        texts = self._asked(list(commands.values()))
+        return {known: VOLATILE.sub("", text) for known, text in zip(commands, texts, strict=True)}
+
+    def _asked(self, commands: list[str]) -> list[str]:
+        """What virsh answers to each, all asked in one session."""
+        told = self.lab.virsh(f"; echo '{BETWEEN}'; ".join(commands)).stdout
+        return told.split(BETWEEN)
 
     def network(self, name: str) -> Element:
         """A network as it runs."""

@@ -113,6 +113,26 @@ class Site:
         return [sys.executable, "-m", "kvmgen", "validate", "--inventory", str(self.inventory)]
 
     @property
+    def diff(self) -> list[str]:
+        return [sys.executable, "-m", "kvmgen", "diff", "--inventory", str(self.inventory)]
+
+    def committed(self) -> None:
+        """Have the inventory in a repository of its own."""
+        who = ("-c", "user.name=bench", "-c", "user.email=bench@example.org")
+        for words in (("init", "--quiet"), ("add", "."), (*who, "commit", "--quiet", "--message", "A site")):
+            subprocess.run(["git", "-C", self.inventory, *words], check=True)
+
+    def changed(self, old: str, new: str) -> None:
+        """Have one guest say something else than was committed."""
+        subprocess.run(["git", "-C", self.inventory, "checkout", "--quiet", "--", "."], check=True)
+        guest = self.inventory / "guests/g00105.yaml"
+        guest.write_text(guest.read_text().replace(old, new))
+
+    @property
+    def matrix(self) -> list[str]:
+        return [sys.executable, "-m", "kvmgen", "reach", "--matrix", "--inventory", str(self.inventory)]
+
+    @property
     def jinja(self) -> list[str]:
         return [sys.executable, str(HERE / "jinja_script.py"), str(self.inventory), str(self.output)]
 
@@ -202,6 +222,32 @@ def _steps(site: Site, runs: int) -> dict[str, Run]:
     return {step: Run(wall=median(step, "wall"), cpu=median(step, "cpu"), memory=0) for step in ("read", "check")}
 
 
+def differing(small: Site, large: Site, runs: int) -> None:
+    """One guest changed since the last commit: its memory, and then an address, which packets are asked about for."""
+    print(f"\ndiff of one changed guest, from {small.guests} to {large.guests} guests")
+    for site in (small, large):
+        site.committed()
+    for what, old, new in (("memory", "memory: 2 GiB", "memory: 3 GiB"), ("an address", "/16]", "/16, 10.99.0.1/16]")):
+        for site in (small, large):
+            site.changed(old, new)
+        few, many, validate = in_turn(
+            runs, lambda: run(small.diff), lambda: run(large.diff), lambda: run(large.validate)
+        )
+        show(f"kvmgen diff, {what}, {small.guests} guests", few)
+        ratio = f"{many.wall / few.wall:.2f} times, {many.wall / validate.wall:.2f} of validate"
+        show(f"kvmgen diff, {what}, {large.guests} guests", many, ratio)
+    for site in (small, large):
+        site.changed("", "")
+
+
+def who_reaches_whom(small: Site, large: Site, runs: int) -> None:
+    print(f"\nwho reaches whom, every pair on every named service, from {small.guests} to {large.guests} guests")
+    few, many = in_turn(runs, lambda: run(small.matrix), lambda: run(large.matrix))
+    show(f"kvmgen reach --matrix, {small.guests} guests", few)
+    growth = f"{many.wall / few.wall:.2f} times, the site {large.guests / small.guests:.2f} times"
+    show(f"kvmgen reach --matrix, {large.guests} guests", many, growth)
+
+
 def start_up(runs: int) -> None:
     print("\nstart-up")
     version, example = (
@@ -233,6 +279,7 @@ def main() -> None:
         by_size(sites[-2], sites[-1], runs)
         when_up_to_date(sites[-2], runs)
         validating(sites[-2], sites[-1], runs)
+        differing(sites[-2], sites[-1], runs)
         start_up(runs)
     share = (busy_elsewhere() - busy) / (time.perf_counter() - start)
     print(f"\nother processes kept {max(share, 0):.2f} processors busy meanwhile")

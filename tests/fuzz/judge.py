@@ -70,6 +70,13 @@ def injections(artifact: Artifact) -> Iterator[str]:
     yield from _judge(artifact.path)(artifact)
 
 
+def lost(artifact: Artifact) -> Iterator[str]:
+    """Lines of which nobody could say where they come from."""
+    made = {} if artifact.lines is None else artifact.lines()
+    if artifact.binary is None and (1 not in made or not all(made.values())):
+        yield f"{artifact.path} has lines from nowhere"
+
+
 def _judge(path: str) -> Callable[[Artifact], Iterator[str]]:
     if path.endswith(".xml"):
         return _xml

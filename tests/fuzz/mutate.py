@@ -72,6 +72,9 @@ HOSTILE: tuple[Any, ...] = (
         "1 KiB",
         "0 GiB",
     ),
+    *("ping", "dns", "anything", "anyone", "host", "guests", "groups", "outside", "blocked", "one-way", "echo-request"),
+    *("80-22", [22, "8000-8010"], ["mac", "ip", "arp"], {"policy": "exercise"}, {"guest": "exercise01"}),
+    *({"network": "default"}, {"tcp": 22, "from": "anyone"}, {"spoof": ["mac"]}, {"from": "outside", "tcp": 22}),
 )
 """What has broken generators like this one, and words that mean something here."""
 

@@ -13,9 +13,10 @@ from random import Random
 
 from kvmgen import pipeline
 from kvmgen.model.site import views
+from kvmgen.proof.expected import prove
 from kvmgen.render import render
 from kvmgen.report import for_people
-from tests.fuzz.judge import injections
+from tests.fuzz.judge import injections, lost
 from tests.fuzz.mutate import Texts, mutated
 from tests.sites import EXAMPLE
 
@@ -95,6 +96,8 @@ class _Site:
 def _outcome(inventory: Path, tally: Tally) -> Iterator[str]:
     """What is wrong with kvmgen's answer."""
     result = pipeline.load(inventory)
+    if result.site is not None and result.is_good:
+        result.diagnostics += prove(result.site, result.sources)
     told = for_people(result.diagnostics, result.sources)
     if any(not (char.isprintable() or char == "\n") for char in told):
         yield "a message would be obeyed by a terminal"
@@ -108,5 +111,6 @@ def _outcome(inventory: Path, tally: Tally) -> Iterator[str]:
         artifacts = render(view)
         for artifact in artifacts:
             yield from injections(artifact)
+            yield from lost(artifact)
         if len({artifact.path for artifact in artifacts}) != len(artifacts):
             yield f"{view.host.name} has two files of one path"

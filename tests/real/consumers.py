@@ -1,7 +1,4 @@
-"""Programs that read generated files, asked about many at a time: each judge yields what its program refuses.
-
-A file that several documents compile to is judged once.
-"""
+"""Programs that read generated files, asked about many at a time: each judge yields what its program refuses."""
 
 from __future__ import annotations
 
@@ -9,95 +6,26 @@ import re
 import shlex
 import subprocess
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
-from kvmgen.artifact import Artifact, Kind
-from kvmgen.model.host import Link, Node
-from kvmgen.model.site import HostView
+from kvmgen.artifact import Kind
+from kvmgen.model.host import Link
 from kvmgen.render._ifcfg_keys import keys
 from kvmgen.render._machine import Machine
 from tests.lab.domain import as_testable
 from tests.lab.host import LabHost
 from tests.real.compare import differences
-from tests.real.harvest import Sample
+from tests.real.items import Item, Refusal
 from tests.real.test_site_libvirt import with_alias
 
 BATCH = "/run/lab/batch"
 """A folder of the laboratory's host for files that wait for their reader."""
 
 LONG = 300.0
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A file, or several, that a consumer reads at once, and the document that made it."""
-
-    sample: Sample
-    view: HostView
-    artifact: Artifact
-
-    @property
-    def node(self) -> Node:
-        """The machine whose file it is: the host, or the inside of a guest."""
-        folder, _, rest = self.artifact.path.partition("/")
-        inside = self.sample.site.guests[rest.split("/")[0]].inside if folder == "guests" else self.view.host
-        assert inside is not None
-        return inside
-
-    @property
-    def path(self) -> str:
-        """The file's path on its machine."""
-        folder, _, rest = self.artifact.path.partition("/")
-        return rest.partition("/")[2] if folder == "guests" else self.artifact.path
-
-    @property
-    def name(self) -> str:
-        """The name of the libvirt object."""
-        assert self.artifact.defines is not None
-        return self.artifact.defines.name
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """What a consumer says of a file that kvmgen wrote."""
-
-    item: Item
-    said: str
-
-    def __str__(self) -> str:
-        return f"{self.said.strip()}\n  {self.item.artifact.path} of {self.item.sample}"
-
-
-def items(samples: Iterable[Sample], wanted: Callable[[Item], bool]) -> list[Item]:
-    """The different files that a consumer reads."""
-    found: dict[str, Item] = {}
-    for sample in samples:
-        for view, artifact in sample.artifacts:
-            item = Item(sample, view, artifact)
-            if wanted(item):
-                found.setdefault(artifact.text, item)
-    return list(found.values())
-
-
-def of_kind(kind: Kind) -> Callable[[Item], bool]:
-    return lambda item: item.artifact.kind is kind
-
-
-def below(*paths: str) -> Callable[[Item], bool]:
-    return lambda item: item.path.startswith(paths)
-
-
-def grouped(refusals: Iterable[Refusal]) -> str:
-    """Refusals by what was said, names and numbers left out: how many there are, and the shortest document of each."""
-    groups: defaultdict[str, list[Refusal]] = defaultdict(list)
-    for refusal in refusals:
-        groups[re.sub(r"'[^']*'|\"[^\"]*\"|\S*/\S*|\d+", "_", refusal.said)].append(refusal)
-    ordered = sorted(groups.values(), key=len, reverse=True)
-    return "\n\n".join(f"{len(group)} x {min(group, key=lambda one: len(str(one.item.sample)))}" for group in ordered)
 
 
 # -- libvirt -----------------------------------------------------------------------------------------------------------

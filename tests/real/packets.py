@@ -239,7 +239,8 @@ def _keep_to_own_link_local(guest: LabGuest) -> None:
 def wait_until_forwarding(lab: LabHost, tap: str, patience: float = 10.0) -> None:
     """Wait for spanning tree, which keeps a new port silent for a while."""
     deadline = time.monotonic() + patience
-    while lab.run("cat", f"/sys/class/net/{tap}/brport/state").stdout.strip() != FORWARDING:
+    state = lab.file(f"/sys/class/net/{tap}/brport/state")
+    while state.read_text().strip() != FORWARDING:
         if time.monotonic() > deadline:
             raise LabError(f"{tap} isn't forwarding after {patience} s")
         time.sleep(0.05)
@@ -299,13 +300,20 @@ OFFER, REQUEST, ACKNOWLEDGEMENT = 2, 3, 5
 _MESSAGE_TYPE = b"\x63\x82\x53\x63\x35\x01"
 
 
-def take_lease(guest: LabGuest) -> str:
-    """Get an address from the segment's DHCP server and give it to the guest's interface; returns the address."""
+def take_lease(guest: LabGuest, wanted: str | None = None) -> str:
+    """Get an address from the segment's DHCP server and give it to the guest's interface; returns the address.
+
+    An address that is ``wanted`` is asked for as if the guest had had it before: the server needn't look whether it is
+    free, which takes dnsmasq three seconds.
+    """
     with Wire(guest, guest.interface) as wire:
-        offer = _ask(wire, frames.dhcp_discover(guest.mac), OFFER)
-        address, server = socket.inet_ntoa(offer[16:20]), _option(offer, 54)
-        _ask(wire, _dhcp_request(guest.mac, offer[16:20], server), ACKNOWLEDGEMENT)
-    length = _option(offer, 1)
+        if wanted is None:
+            offer = _ask(wire, frames.dhcp_discover(guest.mac), OFFER)
+            request = _dhcp_request(guest.mac, offer[16:20], b"\x36\x04" + _option(offer, 54))
+        else:
+            request = _dhcp_request(guest.mac, socket.inet_aton(wanted))
+        granted = _ask(wire, request, ACKNOWLEDGEMENT)
+    address, length = socket.inet_ntoa(granted[16:20]), _option(granted, 1)
     prefix = int.from_bytes(length, "big").bit_count()
     guest.run("ip", "address", "add", f"{address}/{prefix}", "dev", guest.interface)
     return address
@@ -329,10 +337,10 @@ def _option(message: bytes, code: int) -> bytes:
     return message[at + 2 : at + 2 + message[at + 1]]
 
 
-def _dhcp_request(mac: str, address: bytes, server: bytes) -> bytes:
+def _dhcp_request(mac: str, address: bytes, server: bytes = b"") -> bytes:
     ends = frames.Ends(source_mac=mac, target_mac=frames.BROADCAST, source_ip="0.0.0.0", target_ip="255.255.255.255")
     fixed = (
         struct.pack("!BBBBIHH", 1, 1, 6, 0, 0x6B766D67, 0, 0x8000) + bytes(16) + frames.mac_bytes(mac).ljust(208, b"\0")
     )
-    options = _MESSAGE_TYPE + bytes([REQUEST]) + b"\x36\x04" + server + b"\x32\x04" + address + b"\xff"
+    options = _MESSAGE_TYPE + bytes([REQUEST]) + server + b"\x32\x04" + address + b"\xff"
     return frames.udp(ends, 67, 68, fixed + options)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from tests.real.consumers import Item, Refusal
+from tests.real.items import Item, Refusal
 from tests.sites import ROOT
 
 LONG = 120.0

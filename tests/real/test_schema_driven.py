@@ -15,10 +15,10 @@ from kvmgen.inventory import schema
 from tests.fuzz.judge import injections
 from tests.lab.host import LabHost
 from tests.real import consumers, seeds
-from tests.real.consumers import Item, Refusal, below, grouped, items, of_kind
 from tests.real.driven_site import SUBJECTS
 from tests.real.driven_values import KNOWN
 from tests.real.harvest import EXAMPLES, Sample, around, harvest
+from tests.real.items import Item, Refusal, below, grouped, items, of_kind
 from tests.real.packets import without_bridge_names
 from tests.real.profiles import not_kept, read_back
 from tests.render.shell import SHELLS

@@ -7,9 +7,9 @@ from itertools import combinations
 
 from kvmgen.checks._policy_lines import covers, overlap
 from kvmgen.diagnostics import Diagnostic, Origin, Rule, Severity
-from kvmgen.model.members import Nobody, members
+from kvmgen.model.members import Nobody, addresses_of, members
 from kvmgen.model.network import Forward
-from kvmgen.model.policy import GUEST, POLICY, Entry, Peer, Policy
+from kvmgen.model.policy import GUEST, HOST, NETWORK, POLICY, Entry, Peer, Policy
 from kvmgen.model.site import Site
 
 UNUSED = Rule(code="KV542", title="A policy that nobody chooses", severity=Severity.WARNING)
@@ -64,6 +64,7 @@ def _peers(site: Site, *kinds: str) -> Iterator[tuple[Entry, Peer]]:
 def no_member(site: Site) -> Iterator[Diagnostic]:
     """A policy as a peer stands for the interfaces that choose it. Where none does, the line allows nobody anything.
 
+    So with a network that has no subnet of its own, and with ``host`` where that has no address at a guest's bridge.
     The filter is written all the same, for members that come later, with an address in its list that no packet has.
 
     Bad::
@@ -104,6 +105,35 @@ def no_member(site: Site) -> Iterator[Diagnostic]:
                 hint=hint if peer.kind == POLICY else "Give it an interface, or remove the line.",
                 origin=peer.origin,
             )
+    for _, peer in _peers(site, NETWORK):
+        if not any(network.addresses for network in site.carried() if network.name == peer.name):
+            yield Diagnostic(
+                rule=NO_MEMBER,
+                message=f"{peer} is nobody: it has no subnet of its own",
+                hint="Name the subnet itself, or the guests.",
+                origin=peer.origin,
+            )
+    yield from _without_host(site)
+
+
+def _without_host(site: Site) -> Iterator[Diagnostic]:
+    """Interfaces to which none of their hosts has an address that a policy's `host` could mean, one for each line."""
+    told: set[Origin] = set()
+    for guest, nic in site.nics():
+        chosen = (site.policies[name] for name in nic.policies if name in site.policies)
+        for peer in (peer for policy in chosen for _, entry in policy.entries() for peer in entry.peers):
+            if peer.kind != HOST or peer.origin in told:
+                continue
+            if not any(addresses_of(peer, guest, nic, site.guests, site.hosts, site.networks)):
+                told.add(peer.origin)
+                yield Diagnostic(
+                    rule=NO_MEMBER,
+                    message=f"the host is nobody to {guest.name} ({nic.name}): it has no known address at "
+                    f"{nic.network or nic.bridge}",
+                    hint="Name the addresses that the host, or who administers it, comes from.",
+                    origin=peer.origin,
+                    related=((nic.origin, "the interface"),),
+                )
 
 
 def unknown_addresses(site: Site) -> Iterator[Diagnostic]:

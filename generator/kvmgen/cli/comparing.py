@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvmgen.cli._shared import Inventory, tell
+from kvmgen.cli._shared import Inventory
+from kvmgen.cli._sides import both_sides
 
 if TYPE_CHECKING:
     from kvmgen.difference.model import Difference
-    from kvmgen.difference.reading import Compared, Read
-    from kvmgen.difference.revision import Problem
+    from kvmgen.difference.reading import Compared
 
 
 class DiffFormat(StrEnum):
@@ -55,49 +55,14 @@ def diff(
 
     Compares the work tree with HEAD unless told otherwise; neither it nor git's index is touched.
     """
-    from kvmgen.difference.reading import compared
-    from kvmgen.difference.revision import Problem
-
-    with compared(inventory, revision, to, merge_base=merge_base) as sides:
-        if isinstance(sides, Problem):
-            raise _refused(sides)
-        _tell_findings(sides)
+    whole = format_ is DiffFormat.HTML
+    with both_sides(inventory, revision, to, merge_base=merge_base, whole=whole) as sides:
         found = _difference(sides)
         if format_ in (DiffFormat.MARKDOWN, DiffFormat.HTML):
             typer.echo(_document(found, sides, format_, link_base, limit), nl=False)
     _show(found, format_, raw=raw)
     if exit_code and not found.is_empty:
         raise typer.Exit(1)
-
-
-def _refused(problem: Problem) -> typer.Exit:
-    """Say why there is nothing to compare with."""
-    from kvmgen.report.printed import plain
-
-    typer.echo(plain(f"{problem.why}."), err=True)
-    if problem.hint:
-        typer.echo(plain(f"  hint: {problem.hint}"), err=True)
-    return typer.Exit(2)
-
-
-def _tell_findings(sides: Compared) -> None:
-    """What is wrong with either side, which ends it; warnings are `validate`'s to tell."""
-    for read in (sides.before, sides.after):
-        _tell_errors(read)
-    if not sides.before.is_good:
-        typer.echo(
-            f"The inventory of {sides.before.label} doesn't build with this kvmgen: name a revision that does, "
-            "or the one in which it was mended.",
-            err=True,
-        )
-    if not sides.is_good:
-        raise typer.Exit(1)
-
-
-def _tell_errors(read: Read) -> None:
-    if read.result is not None and not read.is_good:
-        read.result.diagnostics = [one for one in read.result.diagnostics if one.is_error]
-        tell(read.result)
 
 
 def _difference(sides: Compared) -> Difference:
@@ -117,12 +82,12 @@ def _show(found: Difference, format_: DiffFormat, *, raw: bool) -> None:
 def _document(found: Difference, sides: Compared, format_: DiffFormat, link_base: str, limit: int) -> str:
     """A comment, or a page."""
     from kvmgen.page import as_html
-    from kvmgen.page.assembled import assembled, links_of, site_of
+    from kvmgen.page.assembled import assembled, in_mermaid, links_of, site_of
     from kvmgen.report.difference_markdown import as_markdown
 
     links = links_of(sides, link_base)
     if format_ is DiffFormat.MARKDOWN:
-        return as_markdown(found, site_of(sides), links, limit)
+        return as_markdown(found, site_of(sides), links, limit, in_mermaid(sides, found))
     return as_html(assembled(sides, found, links))
 
 

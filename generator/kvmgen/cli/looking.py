@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kvmgen.cli._shared import Inventory, Output, ShowFormat, loaded
+from kvmgen.cli._sides import both_sides
 
 if TYPE_CHECKING:
     from kvmgen.explain.lines import Wanted
+    from kvmgen.model.site import Site
 
 
 def explain(
@@ -104,22 +106,39 @@ def graph(
     group: Annotated[
         int, typer.Option("--group", min=0, help="Draw more than this many equal guests, or hosts, as one; 0: never.")
     ] = 4,
+    diff: Annotated[
+        str | None, typer.Option("--diff", metavar="REV", help="Mark what is other than in this revision.")
+    ] = None,
     inventory: Inventory = Path("inventory"),
 ) -> None:
     """Draw the site: its networks and what they lead to, or its links and what they carry."""
     from kvmgen import graph as drawing
 
-    site = loaded(inventory).site
-    assert site is not None
+    before, site = _to_draw(inventory, diff)
+    known = {**site.hosts, **(before.hosts if before else {})}
     for name in hosts or ():
-        if name not in site.hosts:
-            typer.echo(f"There is no host {name!r}. There is: {', '.join(site.hosts) or 'none yet'}.", err=True)
+        if name not in known:
+            typer.echo(f"There is no host {name!r}. There is: {', '.join(known) or 'none yet'}.", err=True)
             raise typer.Exit(1)
-    picture = drawing.picture(site, view, hosts or site.hosts, group)
+    picture = drawing.picture(site, view, hosts or known, group, before=before)
     text = drawing.FORMATS[format_](picture)
     typer.echo(text, nl=False)
     if format_ is Drawing.MERMAID and drawing.mermaid.is_too_large(text, picture):
         typer.echo("Forges don't draw a picture of this size: choose hosts with --host, or lower --group.", err=True)
+
+
+def _to_draw(inventory: Path, revision: str | None) -> tuple[Site | None, Site]:
+    """The site as it was in a revision, if one is named and has it, and as it is."""
+    if revision is None:
+        site = loaded(inventory).site
+        assert site is not None
+        return None, site
+    with both_sides(inventory, revision) as sides:
+        before, after = (side.result.site if side.result else None for side in (sides.before, sides.after))
+    if after is None:
+        typer.echo(f"{inventory} holds no inventory to draw.", err=True)
+        raise typer.Exit(1)
+    return before, after
 
 
 class ObjectKind(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from difflib import unified_diff
 from types import MappingProxyType
@@ -23,12 +23,17 @@ _NOTHING: Artifacts = MappingProxyType({})
 ImpactOf = Callable[[ObjectChange], Impact]
 
 
-def host_changes(before: Side | None, after: Side | None, causes: Causes) -> tuple[HostChange, ...]:
-    """What changes on each host, sorted by name; hosts that get what they had aren't among them."""
+def host_changes(
+    before: Side | None, after: Side | None, causes: Causes, only: Container[str] | None = None
+) -> tuple[HostChange, ...]:
+    """What changes on each host, sorted by name; hosts that get what they had aren't among them.
+
+    ``only`` some hosts are looked at where it is known that the others get what they had.
+    """
     old, new = (before.hosts if before else {}), (after.hosts if after else {})
     homes = Homes(_homes(before), _homes(after))
     found = []
-    for name in sorted({*old, *new}):
+    for name in sorted(name for name in {*old, *new} if only is None or name in only):
         one, other = old.get(name), new.get(name)
         objects = tuple(_objects(one, other, causes, homes))
         verb = Verb.ADDED if one is None else Verb.REMOVED if other is None else Verb.CHANGED

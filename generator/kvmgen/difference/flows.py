@@ -12,7 +12,7 @@ from kvmgen.difference.model import Flow, Place
 from kvmgen.proof import Rendered
 from kvmgen.reachability.answer import Answer, Outcome, Service
 from kvmgen.reachability.classes import End, Ends, ends
-from kvmgen.reachability.matrix import Group, Grouped, Member, Relation, asked, relation, representatives
+from kvmgen.reachability.matrix import Group, Grouped, Member, Relation, asked, relation, representatives, stay
 from kvmgen.reachability.step import Cause
 from kvmgen.value import record, value
 
@@ -103,6 +103,8 @@ def _changes(
     for sources, group in pairs:
         for targets, other in pairs:
             unchanged = same_routers and sources[0] == sources[1] and targets[0] == targets[1]
+            if unchanged and stay(group, other):
+                continue
             found = {
                 where: () if unchanged and where[0] == where[1] else _compared(old, new, *pair, services, locate)
                 for where, pair in representatives(group, other).items()

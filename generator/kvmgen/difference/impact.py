@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 
@@ -25,6 +26,7 @@ _NOTHING: _Artifacts = MappingProxyType({})
 _LIVE = Impact(effect=Effect.LIVE)
 _NFTABLES = "etc/nftables/"
 _FOR_ADDRESSES = re.compile("net/ipv[46]/conf/")
+_ANOTHER_UUID = "the applier refuses it: libvirt redefines what is there only under the UUID that it has"
 _HOLDS_ON = "what it said holds until the host starts anew"
 
 
@@ -70,7 +72,14 @@ class Applying:
             return _LIVE
         if self._is_left:
             return Impact(effect=Effect.LIVE, why="the host leaves the inventory, and stays as it is")
-        return _OF_KIND.get(known.kind, _of_another)(self, path, before, after)
+        found = _OF_KIND.get(known.kind, _of_another)(self, path, before, after)
+        return replace(found, why=_ANOTHER_UUID) if _has_another_uuid(before, after) else found
+
+
+def _has_another_uuid(before: Artifact | None, after: Artifact | None) -> bool:
+    """Whether an object of libvirt is to have another UUID."""
+    known = [artifact.defines.uuid for artifact in (before, after) if artifact and artifact.defines]
+    return len(set(known)) > 1
 
 
 def ways_in(host: Host) -> frozenset[str]:

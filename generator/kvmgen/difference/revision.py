@@ -1,12 +1,10 @@
-"""The inventory of a git revision, as a temporary folder: neither the work tree nor the index is touched."""
+"""The inventory of a git revision, read from its objects: neither the work tree nor the index is touched."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kvmgen.diagnostics import Diagnostic
@@ -28,38 +26,42 @@ class Problem:
 
 
 @value
-class Checkout:
-    """The inventory of one revision.
+class Listing:
+    """What the inventory of one revision consists of.
 
-    ``root`` is a folder that holds it for as long as the context is open; ``None`` where the revision has no inventory.
-    ``label`` is how reports call the revision, ``folder`` the inventory's way from the repository's top, ``notes`` what
-    is to be told about it.
+    ``label`` is how reports call the revision, ``folder`` the inventory's way from the repository's top, ``entries``
+    its files by their way in that folder: none where the revision has no inventory. ``notes`` are what is to be told.
     """
 
     revision: str
     commit: str
     label: str
     folder: str
-    root: Path | None
+    entries: Mapping[str, Entry]
     notes: tuple[str, ...] = ()
 
 
 @record
-class _Entry:
+class Entry:
+    """A path in a commit."""
+
     mode: str
     object: str
     path: str
 
     @property
     def is_file(self) -> bool:
+        """Whether it is a file."""
         return self.mode.startswith("100")
 
     @property
     def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
         return self.mode == "120000"
 
     @property
     def is_submodule(self) -> bool:
+        """Whether it is another repository's commit."""
         return self.mode == "160000"
 
 
@@ -122,53 +124,32 @@ def label(revision: str, commit: str) -> str:
     return commit[:_SHORT] if commit.startswith(revision) else f"{revision} ({commit[:_SHORT]})"
 
 
-@contextmanager
-def checked_out(
-    repository: Repository, revision: str, commit: str, folder: str, site: str | None
-) -> Iterator[Checkout | Problem]:
+def listed(repository: Repository, revision: str, commit: str, folder: str, site: str | None) -> Listing | Problem:
     """The inventory that stood in ``folder`` in a commit, or where the site of that name stood otherwise."""
+    told = label(revision, commit)
     entries = _entries(repository, commit, folder)
+    notes: tuple[str, ...] = ()
     if isinstance(entries, Problem):
-        yield entries
-        return
-    notes: list[str] = []
+        return entries
     if not any(entry.path == _in(folder, SITE_FILE) for entry in entries):
         moved = _moved(repository, commit, site)
         if moved is None:
-            notes.append(_none(entries, label(revision, commit), folder))
-            yield Checkout(
-                revision=revision,
-                commit=commit,
-                label=label(revision, commit),
-                folder=folder,
-                root=None,
-                notes=tuple(notes),
-            )
-            return
-        notes.append(f"In {label(revision, commit)} the inventory is in {moved or 'the top folder'}.")
-        folder = moved
-        entries = _entries(repository, commit, folder)
-        if isinstance(entries, Problem):
-            yield entries
-            return
-    notes += [f"{entry.path} is a submodule, which isn't looked into." for entry in entries if entry.is_submodule]
-    with tempfile.TemporaryDirectory(prefix="kvmgen-") as root:
-        problem = _write(repository, entries, folder, Path(root))
-        yield problem or Checkout(
-            revision=revision,
-            commit=commit,
-            label=label(revision, commit),
-            folder=folder,
-            root=Path(root),
-            notes=tuple(notes),
-        )
+            notes, entries = (_none(entries, told, folder),), []
+        else:
+            notes, folder = (f"In {told} the inventory is in {moved or 'the top folder'}.",), moved
+            entries = _entries(repository, commit, folder)
+            if isinstance(entries, Problem):
+                return entries
+    notes += tuple(f"{one.path} is a submodule, which isn't looked into." for one in entries if one.is_submodule)
+    ways = {entry.path.removeprefix(f"{folder}/") if folder else entry.path: entry for entry in entries}
+    return Listing(revision=revision, commit=commit, label=told, folder=folder, entries=ways, notes=notes)
 
 
 def _in(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _none(entries: Iterable[_Entry], label: str, folder: str) -> str:
+def _none(entries: Iterable[Entry], label: str, folder: str) -> str:
     """Why a revision has no inventory there."""
     within = next((entry.path for entry in entries if entry.is_submodule), None)
     if within is not None:
@@ -176,7 +157,7 @@ def _none(entries: Iterable[_Entry], label: str, folder: str) -> str:
     return f"{label} has no inventory in {folder or 'the top folder'}: everything counts as new."
 
 
-def _entries(repository: Repository, commit: str, folder: str) -> list[_Entry] | Problem:
+def _entries(repository: Repository, commit: str, folder: str) -> list[Entry] | Problem:
     """What a commit holds in a folder, or the submodule that the folder is in."""
     listed = repository.git("ls-tree", "-r", "-z", "--full-tree", commit, *(("--", folder) if folder else ()))
     if isinstance(listed, NotKnown):
@@ -185,7 +166,7 @@ def _entries(repository: Repository, commit: str, folder: str) -> list[_Entry] |
     for line in filter(None, listed.split("\0")):
         about, _, path = line.partition("\t")
         mode, _, object_ = about.split(" ")
-        entries.append(_Entry(mode, object_, path))
+        entries.append(Entry(mode, object_, path))
     return entries
 
 
@@ -194,11 +175,11 @@ def _moved(repository: Repository, commit: str, site: str | None) -> str | None:
     entries = _entries(repository, commit, "")
     if site is None or isinstance(entries, Problem):
         return None
-    files = [entry for entry in entries if entry.is_file and entry.path.rpartition("/")[2] == SITE_FILE]
-    contents = _contents(repository, files)
-    if isinstance(contents, Problem):
+    files = {entry.path: entry for entry in entries if entry.path.rpartition("/")[2] == SITE_FILE}
+    found = contents(repository, files)
+    if isinstance(found, Problem):
         return None
-    folders = [path.rpartition("/")[0] for path, content in contents.items() if _name_of(content) == site]
+    folders = [path.rpartition("/")[0] for path, content in found.items() if _name_of(content) == site]
     return folders[0] if len(folders) == 1 else None
 
 
@@ -218,18 +199,16 @@ def _name_of(content: bytes) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _write(repository: Repository, entries: Sequence[_Entry], folder: str, root: Path) -> Problem | None:
-    """Make a folder hold what the commit has. Links come last, so that no file is written through one."""
-    contents = _contents(repository, [entry for entry in entries if entry.is_file or entry.is_link])
-    if isinstance(contents, Problem):
-        return contents
-    links = {entry.path for entry in entries if entry.is_link}
+def write(repository: Repository, entries: Mapping[str, Entry], root: Path) -> Problem | None:
+    """Make a folder hold what a commit has. Links come last, so that no file is written through one."""
+    found = contents(repository, entries)
+    if isinstance(found, Problem):
+        return found
     try:
-        for path in sorted(contents, key=lambda path: (path in links, path)):
-            way = os.path.relpath(path, folder) if folder else path
+        for way in sorted(found, key=lambda way: (entries[way].is_link, way)):
             if os.pardir in way.split("/") or way.startswith("/"):
-                return Problem(why=f"git has a path that leads out of its folder: {path!r}")
-            _put(root, way, contents[path], as_link=path in links)
+                return Problem(why=f"git has a path that leads out of its folder: {way!r}")
+            _put(root, way, found[way], as_link=entries[way].is_link)
     except (OSError, ValueError) as error:
         return Problem(why=f"the older inventory can't be written into {root}: {error}", hint="Make room there.")
     return None
@@ -246,13 +225,13 @@ def _put(root: Path, way: str, content: bytes, *, as_link: bool) -> None:
             stream.write(content)
 
 
-def _contents(repository: Repository, entries: Sequence[_Entry]) -> Mapping[str, bytes] | Problem:
-    """The contents by path, from one process of git."""
-    wanted = "".join(f"{entry.object}\n" for entry in entries).encode()
+def contents(repository: Repository, entries: Mapping[str, Entry]) -> dict[str, bytes] | Problem:
+    """The contents of the files and links by their ways, from one process of git."""
+    wanted = {way: entry for way, entry in entries.items() if entry.is_file or entry.is_link}
     try:
         done = subprocess.run(  # noqa: S603 # no shell between
             ["git", "-C", repository.top, "cat-file", "--batch"],  # noqa: S607 # the user's git
-            input=wanted,
+            input="".join(f"{entry.object}\n" for entry in wanted.values()).encode(),
             capture_output=True,
             check=False,
             env=repository.environment,
@@ -261,19 +240,19 @@ def _contents(repository: Repository, entries: Sequence[_Entry]) -> Mapping[str,
         return Problem(why=f"git can't be started: {error.strerror}")
     if done.returncode:
         return Problem(why=f"git can't read the older inventory: {done.stderr.decode(errors='replace').strip()}")
-    return _split(done.stdout, entries)
+    return _split(done.stdout, wanted)
 
 
-def _split(output: bytes, entries: Sequence[_Entry]) -> dict[str, bytes] | Problem:
+def _split(output: bytes, entries: Mapping[str, Entry]) -> dict[str, bytes] | Problem:
     """What ``git cat-file --batch`` printed: for each a line that ends with its size, its content, a line end."""
     found: dict[str, bytes] = {}
     start = 0
-    for entry in entries:
+    for way, entry in entries.items():
         end = output.index(b"\n", start)
         head = output[start:end].split()
         if head[-1:] == [b"missing"]:
             return Problem(why=f"git has lost the content of {entry.path}", hint="Look at it with `git fsck`.")
         size = int(head[-1])
-        found[entry.path] = output[end + 1 : end + 1 + size]
+        found[way] = output[end + 1 : end + 1 + size]
         start = end + 1 + size + 1
     return found

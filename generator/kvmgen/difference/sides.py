@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from kvmgen.artifact import Artifact
 from kvmgen.inventory.sources import Sources
 from kvmgen.model.site import HostView, Site, leaves_first, views
+from kvmgen.proof import Rendered, rendered
 from kvmgen.render import render
 
 
@@ -61,6 +62,11 @@ class Side:
             self._hosts = {view.host.name: HostSide(view) for view in views(self.site)}
         return self._hosts
 
+    def made(self, only: Collection[str] | None = None) -> Rendered:
+        """The site as its hosts have it, for questions about packets, or as some hosts alone; files are made once."""
+        site = self.site if only is None else _of_hosts(self.site, only)
+        return rendered(site, lambda view: self.hosts[view.host.name].artifacts.values())
+
     def path(self, file: str) -> str:
         """One of the inventory's files as it is seen from the repository's top."""
         return f"{self.folder}/{file}" if self.folder else file
@@ -70,3 +76,18 @@ class Side:
         if not self.sources.has(file):
             return None
         return self.sources.source(file).text
+
+
+def _of_hosts(site: Site, names: Collection[str]) -> Site:
+    """The site as if it had these hosts only, with the guests that are at home there."""
+    guests = {
+        name: replace(guest, hosts=tuple(host for host in guest.hosts if host in names))
+        for name, guest in site.guests.items()
+        if guest.home in names
+    }
+    return replace(
+        site,
+        hosts={name: host for name, host in site.hosts.items() if name in names},
+        networks={name: carried for name, carried in site.networks.items() if name in names},
+        guests=guests,
+    )

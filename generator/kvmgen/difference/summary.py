@@ -68,3 +68,13 @@ def services(flow: Flow) -> str:
     """What a flow's packets ask for: ``tcp/80, ping``, with the IP version where it is one alone."""
     told = ", ".join(flow.services)
     return f"{told} (IPv{flow.versions[0]} alone)" if len(flow.versions) == 1 else told
+
+
+_THEN = {"absent": "not there before"}
+_NOW = {"absent": "gone now"}
+
+
+def then_and_now(flow: Flow, decided: str = "") -> str:
+    """What a flow was and is; ``decided`` says by which line, and stands where the packet doesn't get through."""
+    then, now = _THEN.get(flow.before, f"{flow.before} before"), _NOW.get(flow.after, f"{flow.after} now")
+    return f"{then}{decided}, {now}" if flow.after == "delivered" else f"{then}, {now}{decided}"

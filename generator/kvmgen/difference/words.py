@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kvmgen.difference.model import Effect, HostChange, Impact, ObjectChange
 from kvmgen.difference.summary import listed
 
 ASSUMED = (
-    "Told of a host that runs what the older revision says, with all its networks and guests on and nothing changed by "
-    "hand; `kvmgen-apply plan` on the host has the last word."
+    "Restarts and losses are told of hosts that run what the older revision says, with all networks and guests on and "
+    "nothing changed by hand: `kvmgen-apply plan` on a host has the last word."
 )
 """What only the host knows, and an impact takes for granted."""
+
+GENTLE = (Effect.LIVE, Effect.NET_UPDATE)
+"""What nobody notices."""
 
 IN_THE_PLAN = {
     Effect.LIVE: ("live",),
@@ -41,7 +44,7 @@ def words_of(impact: Impact, shown: Callable[[str], str] = str) -> str:
         case Effect.GUEST_RESTART:
             return f"waits until {_named(impact.guests, shown)} {_are(impact.guests)} shut down and started again"
         case Effect.MANAGEMENT:
-            told = "on the way that administrators come in by: apply it with --confirm-within"
+            told = "on the way that administrators come in by (--confirm-within)"
             return f"{told}; {restarts}" if restarts else told
         case Effect.RESTART | Effect.NETWORK_RESTART:
             return restarts or str(impact.effect)
@@ -57,6 +60,13 @@ def _restarts(impact: Impact, shown: Callable[[str], str]) -> str:
         return told
     lose = "loses its link" if len(impact.guests) == 1 else "lose their link"
     return f"{told}: {_named(impact.guests, shown)} {lose} meanwhile"
+
+
+def assumed(hosts: Iterable[HostChange]) -> Iterator[str]:
+    """What is to be told of impacts where any of them is felt."""
+    impacts = (change.impact for host in hosts for change in host.objects)
+    if any(impact is not None and impact.effect not in GENTLE for impact in impacts):
+        yield ASSUMED
 
 
 def heaviest(changes: Iterable[ObjectChange]) -> Impact | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import takewhile
 from typing import Any
 
-from kvmgen.diagnostics import Origin, Pointer
+from kvmgen.diagnostics import OWN, Origin, Pointer
 from kvmgen.inventory.known_filters import own_filter_source
 from kvmgen.inventory.schema import defaults
 from kvmgen.inventory.source import Source, parse
@@ -34,7 +34,9 @@ class Place:
     comment: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.file else "kvmgen's choice"
+        if not self.file:
+            return "kvmgen's choice"
+        return f"{self.file}:{self.line}:{self.column}" + (" (part of kvmgen)" if self.file.startswith(OWN) else "")
 
 
 def places(origins: Iterable[Origin], sources: Sources) -> tuple[Place, ...]:

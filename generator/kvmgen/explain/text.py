@@ -33,7 +33,7 @@ def _told(line: Line, shown: str) -> Iterator[str]:
 
 
 def _where(place: Place) -> str:
-    told = f"{place}  {place.what}".rstrip()
+    told = f"{place}  {place.what}".rstrip().replace("\n", "\\n")  # a key of user data may have several lines
     if place.unsaid:
         default = f", whose default is {place.default}" if place.default else ""
         told += f"  (it doesn't say `{place.unsaid}`{default})"

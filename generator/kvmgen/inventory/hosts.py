@@ -62,7 +62,7 @@ def _layers(links: Links) -> Iterable[tuple[Link, ...]]:
 
 
 def _sysctl(context: Context, settings: Mapping[str, Any], origin: Origin) -> tuple[Sysctl, ...]:
-    bridged = [key for key in settings if key.startswith("net.bridge.bridge-nf-call-")]
+    bridged = [key for key in settings if key.replace("/", ".").startswith("net.bridge.bridge-nf-call-")]
     if len(bridged) in (1, 2):
         message = f"{bridged[0]} is set, but not its siblings for the other protocols"
         hint = "Say `firewall: {bridge-netfilter: true}` or false, which sets all three."

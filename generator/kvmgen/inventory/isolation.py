@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 
+from kvmgen.diagnostics import Origin
 from kvmgen.model.guest import Guest
 from kvmgen.model.host import Bridge, DirectRule, Firewall, Host, Isolation
 from kvmgen.model.network import VirtualNetwork
@@ -17,8 +18,11 @@ EARLY = -10_000
 Rules of one priority have no order for firewalld: what a group may do is one step before.
 """
 
-Members = Mapping[tuple[str, str], frozenset[str]]
-"""What the taps of the groups start with, by host and bridge."""
+Groups = Mapping[str, tuple[Origin, ...]]
+"""What the taps of each group start with, and the places that put an interface into it."""
+
+Members = Mapping[tuple[str, str], Groups]
+"""The groups by host and bridge."""
 
 _IN_A_TAP = 6
 """How much of a group a tap's name holds: a dash and eight digits of a hash fill it up to the kernel's 15 bytes."""
@@ -51,15 +55,16 @@ def by_ports(word: str | None, platform: Platform) -> bool:
 
 def members(guests: Iterable[Guest], networks: Mapping[str, Mapping[str, VirtualNetwork]]) -> Members:
     """The groups that can be on each bridge."""
-    found: dict[tuple[str, str], set[str]] = {}
+    found: dict[tuple[str, str], dict[str, tuple[Origin, ...]]] = {}
     for guest in guests:
         for nic in guest.interfaces:
             for host in guest.hosts if nic.isolation_group else ():
                 network = networks[host].get(nic.network) if nic.network else None
                 bridge = network.bridge if network else nic.bridge
                 if bridge and nic.isolation_group:
-                    found.setdefault((host, bridge), set()).add(tap_prefix(nic.isolation_group))
-    return {place: frozenset(prefixes) for place, prefixes in found.items()}
+                    groups, prefix = found.setdefault((host, bridge), {}), tap_prefix(nic.isolation_group)
+                    groups[prefix] = (*groups.get(prefix, ()), nic.origin.at("isolation-group"))
+    return found
 
 
 def isolations(host: Host, networks: Iterable[VirtualNetwork], groups: Members) -> tuple[Isolation, ...]:
@@ -73,29 +78,31 @@ def isolations(host: Host, networks: Iterable[VirtualNetwork], groups: Members) 
     return (*own, *libvirts)
 
 
-def _of_bridge(bridge: Bridge, groups: frozenset[str] | None) -> Isolation:
+def _of_bridge(bridge: Bridge, groups: Groups | None) -> Isolation:
     return Isolation(
         bridge=bridge.name,
         word=bridge.isolation or "",
         origin=bridge.origin.at("isolation"),
         uplinks=bridge.ports,
         groups=_groups(bridge.isolation, groups),
+        members=groups or {},
     )
 
 
-def _of_network(network: VirtualNetwork, platform: Platform, groups: frozenset[str] | None) -> Isolation:
+def _of_network(network: VirtualNetwork, platform: Platform, groups: Groups | None) -> Isolation:
     return Isolation(
         bridge=network.bridge,
         word=network.isolation or "",
         origin=network.at("isolation"),
         groups=_groups(network.isolation, groups),
+        members=groups or {},
         is_libvirts=True,
         subnets=network.addresses,
         by_ports=by_ports(network.isolation, platform),
     )
 
 
-def _groups(word: str | None, groups: frozenset[str] | None) -> tuple[str, ...]:
+def _groups(word: str | None, groups: Groups | None) -> tuple[str, ...]:
     return tuple(sorted(groups or ())) if word == "groups" else ()
 
 

@@ -197,7 +197,7 @@ def _lets_frames_pass(bridge: Bridge) -> bool:
 
 def _switches_bridges_off(setting: Sysctl) -> bool:
     """Whether the inventory says itself that bridged frames pass by: it isn't overruled, but told by a check."""
-    return setting.value == "0" and setting.key.startswith("net.bridge.bridge-nf-call-ip")
+    return setting.value == "0" and setting.key.replace("/", ".").startswith("net.bridge.bridge-nf-call-ip")
 
 
 def _forwarding(host: Host, networks: Iterable[VirtualNetwork]) -> list[Sysctl]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,12 @@ class _File:
     file: str
 
 
-def read(root: Path) -> Documents:
-    """Read the whole inventory below ``root``."""
+def read(root: Path, only: Container[str] | None = None) -> Documents:
+    """Read the whole inventory below ``root``, or ``only`` some of its files; networks then have no other hosts."""
     diagnostics: list[Diagnostic] = []
     files = list(_find(root, diagnostics))
+    left_out = {file.name for file in files if only is not None and file.kind == "host" and file.file not in only}
+    files = [file for file in files if only is None or file.file in only]
     broken: set[str] = set()
     found: dict[str, dict[str, Document]] = {kind: {} for kind in ("site", *FOLDERS.values())}
     silences: list[Silence] = []
@@ -80,7 +82,7 @@ def read(root: Path) -> Documents:
     return Documents(
         site=found["site"].get("site"),
         hosts=found["host"],
-        networks=found["network"],
+        networks={name: _without(document, left_out) for name, document in found["network"].items()},
         guests=found["guest"],
         filters=found["filter"],
         policies=found["policy"],
@@ -88,6 +90,14 @@ def read(root: Path) -> Documents:
         diagnostics=diagnostics,
         silences=silences,
     )
+
+
+def _without(network: Document, hosts: Collection[str]) -> Document:
+    """A network as if some hosts didn't carry it."""
+    if not hosts:
+        return network
+    carried = {name: own for name, own in network.data["hosts"].items() if name not in hosts}
+    return Document(network.origin, {**network.data, "hosts": carried})
 
 
 def _read_file(root: Path, file: _File) -> tuple[Any, list[Diagnostic], list[Silence]]:

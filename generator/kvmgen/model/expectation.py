@@ -24,14 +24,16 @@ class End:
 class Expectation:
     """One expectation. ``sources`` must, for ``service`` in ``versions``, come out at ``targets`` as ``verdict`` says.
 
-    With ``only_from``, these are delivered and nobody else. With ``spoof`` (``mac``, ``ip``, ``arp``), the sources
-    forge their packets. ``service`` is (protocol, port or type).
+    ``excepted`` are not meant, though they are among the sources. With ``only_from``, these are delivered and nobody
+    else. With ``spoof`` (``mac``, ``ip``, ``arp``), the sources forge their packets. ``service`` is (protocol, port or
+    type).
     """
 
     origin: Origin
     verdict: str
     sources: tuple[End, ...] = ()
     targets: tuple[End, ...] = ()
+    excepted: tuple[End, ...] = ()
     only_from: tuple[End, ...] | None = None
     service: tuple[str, int | None] = ("ping", None)
     versions: tuple[int, ...] = (4, 6)

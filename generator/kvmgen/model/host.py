@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import field
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.platform import Platform
@@ -94,7 +95,7 @@ class Isolation:
 
     With the word ``guests`` none of its guests reaches another, with ``groups`` only those of one group do, with
     ``all`` they reach the host alone. ``uplinks`` are the bridge's own ports. The taps of a group have names that start
-    with one of ``groups``, and no other interface has.
+    with one of ``groups``, and no other interface has; ``members`` are the places that put an interface into each.
 
     libvirt's bridge has no uplinks, and the host routes for it: ``subnets`` are what it must not route back there, each
     as the host's own address. With ``by_ports`` libvirt isolates the taps themselves.
@@ -105,6 +106,7 @@ class Isolation:
     origin: Origin
     uplinks: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    members: Mapping[str, tuple[Origin, ...]] = field(default_factory=dict, compare=False)
     is_libvirts: bool = False
     subnets: tuple[Interface, ...] = ()
     by_ports: bool = False

@@ -17,7 +17,7 @@ from kvmgen.difference.model import Difference
 from kvmgen.difference.summary import sentence
 from kvmgen.graph import svg
 from kvmgen.graph.picture import Graph
-from kvmgen.page._html import NOTHING, Markup, code, folded, joined, scrolling, section, tag, text
+from kvmgen.page._html import NOTHING, Markup, code, folded, joined, prose, scrolling, section, tag, text
 from kvmgen.page.changes import hosts, inventory, packets
 from kvmgen.page.findings import findings
 from kvmgen.page.grid import Grid, reachability
@@ -122,7 +122,7 @@ def _header(report: Report, parts: list[Markup]) -> Markup:
         tag(
             "p", text("From "), code(difference.before), text(" to "), code(difference.after), text("."), class_="note"
         ),
-        *(tag("p", text(note), class_="note") for note in difference.notes),
+        *(tag("p", prose(note), class_="note") for note in difference.notes),
         tag("nav", tag("ul", *ways), aria_label="Parts of the report"),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from html import escape
 from typing import NewType
@@ -46,6 +47,22 @@ def _attribute(key: str, value: str | bool) -> str:
 def code(said: str) -> Markup:
     """A name, a value or a place."""
     return tag("code", text(said))
+
+
+def prose(said: str) -> Markup:
+    """A text in which what stands in backticks is code."""
+    told, done = [], 0
+    for found in _QUOTED.finditer(said):
+        told += [_words(said[done : found.start()]), code(" ".join((found[1] or found[2]).split()))]
+        done = found.end()
+    return joined([*told, _words(said[done:])])
+
+
+_QUOTED = re.compile(r"``(.+?)``|`(.+?)`", re.DOTALL)
+
+
+def _words(said: str) -> Markup:
+    return text(re.sub(r"\s+", " ", said))
 
 
 def folded(summary: Markup, *inside: Markup, class_: str = "", opened: bool = False) -> Markup:

@@ -8,8 +8,10 @@ from dataclasses import replace
 
 from kvmgen.difference.model import Difference
 from kvmgen.difference.reading import Compared, Read
+from kvmgen.graph import mermaid
 from kvmgen.page import Report
 from kvmgen.page.drawn import pictures
+from kvmgen.page.reached import grid_of
 from kvmgen.report.difference_markdown import Links
 from kvmgen.report.located import Located, Place, located
 
@@ -29,6 +31,16 @@ def site_of(compared: Compared) -> str:
     return next((site.name for site in sites if site is not None), "")
 
 
+def in_mermaid(compared: Compared, difference: Difference) -> list[tuple[str, str]]:
+    """Pictures of the hosts that change, for a forge to draw: those in which a change is seen, and that forges draw."""
+    before, after = (side.result.site if side.result else None for side in (compared.before, compared.after))
+    if before is None or after is None or difference.is_empty:
+        return []
+    first, _ = pictures(before, after, {host.host for host in difference.hosts})
+    drawn = [(picture, mermaid.draw(picture)) for picture in first if picture.is_marked]
+    return [(picture.title, text) for picture, text in drawn if not mermaid.is_too_large(text, picture)]
+
+
 def assembled(compared: Compared, difference: Difference, links: Links) -> Report:
     """What a page shows of a difference."""
     before = compared.before.result.site if compared.before.result else None
@@ -40,6 +52,7 @@ def assembled(compared: Compared, difference: Difference, links: Links) -> Repor
         pictures=first,
         whole=whole,
         findings=tuple(_findings(compared.after)),
+        grid=grid_of(after) if after else None,
         links=links,
     )
 

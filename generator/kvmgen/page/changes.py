@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, ObjectChange, Place
-from kvmgen.difference.summary import alike, counted, services
+from kvmgen.difference.summary import alike, counted, services, then_and_now
 from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.page._html import NOTHING, Markup, code, folded, joined, lines, scrolling, section, tag, text
 from kvmgen.page.grid import chooser
@@ -20,8 +20,10 @@ def packets(difference: Difference, links: Links) -> Markup:
     parts = []
     for name, title in _FLOWS:
         flows: Sequence[Flow] = getattr(difference, name)
-        if flows:
-            told = tag("ul", *(_flow(flow, links) for flow in flows), class_=f"flows {name}")
+        told = tag("ul", *(_flow(flow, links) for flow in flows), class_=f"flows {name}")
+        if flows and name == "other":
+            parts.append(folded(text(f"{title}: {counted(len(flows), 'way')}"), told))
+        elif flows:
             parts += [tag("h3", text(title)), told]
     if not parts:
         return NOTHING
@@ -29,8 +31,9 @@ def packets(difference: Difference, links: Links) -> Markup:
 
 
 def _flow(flow: Flow, links: Links) -> Markup:
-    decided = [text(", decided by "), place(flow.cause, links)] if flow.cause else []
-    rule = [Markup(" ("), code(flow.rule), Markup(")")] if flow.rule else []
+    decided = [text(" by "), _linked(flow.cause, links)] if flow.cause else []
+    decided += [Markup(" ("), code(flow.rule), Markup(")")] if flow.rule else []
+    before, here, after = then_and_now(flow, _HERE).partition(_HERE)
     return tag(
         "li",
         joined(map(code, flow.sources), ", "),
@@ -38,10 +41,13 @@ def _flow(flow: Flow, links: Links) -> Markup:
         joined(map(code, flow.targets), ", "),
         text(": "),
         tag("strong", text(services(flow))),
-        text(f", {flow.before} before, {flow.after} now"),
-        *decided,
-        *rule,
+        text(f", {before}"),
+        *(decided if here else ()),
+        text(after),
     )
+
+
+_HERE = "\0"
 
 
 def hosts(difference: Difference, links: Links) -> Markup:
@@ -87,19 +93,21 @@ def _object(ones: Sequence[ObjectChange], links: Links) -> Markup:
 def _attributes(attributes: Sequence[Attribute], links: Links) -> Markup:
     if not attributes:
         return NOTHING
-    titles = ("what", "before", "after", "because of")
-    head = tag("tr", *(tag("th", text(title), scope="col") for title in titles))
+    columns = [(title, cell) for title, cell, is_said in _COLUMNS if any(map(is_said, attributes))]
+    head = tag("tr", *(tag("th", text(title), scope="col") for title in ("what", *(title for title, _ in columns))))
     rows = (
-        tag(
-            "tr",
-            tag("th", code(one.name), scope="row"),
-            tag("td", _value(one.before)),
-            tag("td", _value(one.after)),
-            tag("td", _places(one.causes, links)),
-        )
+        tag("tr", tag("th", code(one.name), scope="row"), *(tag("td", cell(one, links)) for _, cell in columns))
         for one in attributes
     )
     return scrolling("Attributes", tag("table", tag("thead", head), tag("tbody", *rows)))
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Attribute, Links], Markup], Callable[[Attribute], bool]], ...] = (
+    ("before", lambda one, _: _value(one.before), lambda one: one.before is not None),
+    ("after", lambda one, _: _value(one.after), lambda one: one.after is not None),
+    ("because of", lambda one, links: _places(one.causes, links), lambda one: bool(one.causes)),
+)
+"""What is told of attributes, where any of an object's has it."""
 
 
 def _value(said: str | None) -> Markup:
@@ -111,10 +119,15 @@ def _places(places: Iterable[Place], links: Links) -> Markup:
 
 
 def place(one: Place, links: Links) -> Markup:
+    """A line of the inventory, and whether the older revision alone has it."""
+    said = _linked(one, links)
+    return joined([said, text(" (before)")]) if one.before else said
+
+
+def _linked(one: Place, links: Links) -> Markup:
     """A line of the inventory, as a link where a forge shows it."""
     address = address_of(links.before if one.before else links.after, one.file, one.line)
-    said = code(str(one)) if not address else tag("a", code(str(one)), href=address)
-    return joined([said, text(" (before)")]) if one.before else said
+    return tag("a", code(str(one)), href=address) if address else code(str(one))
 
 
 def inventory(difference: Difference) -> Markup:

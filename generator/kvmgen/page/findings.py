@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from kvmgen.difference.model import Place
-from kvmgen.page._html import Markup, code, folded, joined, lines, section, tag, text
+from kvmgen.page._html import Markup, folded, joined, lines, prose, section, tag, text
 from kvmgen.page.changes import place
 from kvmgen.page.grid import chooser
 from kvmgen.report.difference_markdown import Links
@@ -30,7 +30,7 @@ def _finding(one: Located, links: Links) -> Markup:
     rule = tag("a", text(one.rule.code), href=f"#{one.rule.code}")
     severity = tag("span", text(one.rule.severity), class_=f"verb {one.rule.severity}")
     at = [_at(one.place, links), text(": ")] if one.place else []
-    related = [tag("li", _at(position, links), text(": "), _prose(what)) for position, what in one.related]
+    related = [tag("li", _at(position, links), text(": "), prose(what)) for position, what in one.related]
     return tag(
         "li",
         severity,
@@ -38,8 +38,8 @@ def _finding(one: Located, links: Links) -> Markup:
         rule,
         Markup(" "),
         *at,
-        _prose(one.message),
-        tag("p", _prose(one.hint), class_="note"),
+        prose(one.message),
+        tag("p", prose(one.hint), class_="note"),
         *([tag("ul", *related)] if related else []),
         *([folded(text("How the packet fares"), _example("\n".join(one.trace)))] if one.trace else []),
         data_item="",
@@ -51,7 +51,7 @@ def _at(position: Position, links: Links) -> Markup:
 
 
 def _rule(one: Documented) -> Markup:
-    parts = [tag("p", _prose(part)) for part in one.why.split("\n\n")]
+    parts = [tag("p", prose(part)) for part in one.why.split("\n\n")]
     parts += [tag("h4", text("Bad")), _example(one.bad), tag("h4", text("Good")), _example(one.good)]
     parts.append(tag("p", text("Source: "), _linked(one.source)))
     told = folded(joined([tag("strong", text(one.rule.code)), text(f" {one.rule.title}")]), *parts)
@@ -62,27 +62,13 @@ def _example(said: str) -> Markup:
     return tag("pre", lines(said), tabindex="0")
 
 
-_QUOTED = re.compile(r"``(.+?)``|`(.+?)`", re.DOTALL)
 _ADDRESS = re.compile(r"https://[^\s,;)]+[^\s,;).]")
-
-
-def _prose(said: str) -> Markup:
-    """A text with what stands in backticks as code."""
-    told, done = [], 0
-    for found in _QUOTED.finditer(said):
-        told += [_words(said[done : found.start()]), code(" ".join((found[1] or found[2]).split()))]
-        done = found.end()
-    return joined([*told, _words(said[done:])])
 
 
 def _linked(said: str) -> Markup:
     """A text of ours with its addresses as links."""
     told, done = [], 0
     for found in _ADDRESS.finditer(said):
-        told += [_prose(said[done : found.start()]), tag("a", text(found[0]), href=found[0])]
+        told += [prose(said[done : found.start()]), tag("a", text(found[0]), href=found[0])]
         done = found.end()
-    return joined([*told, _prose(said[done:])])
-
-
-def _words(said: str) -> Markup:
-    return text(re.sub(r"\s+", " ", said))
+    return joined([*told, prose(said[done:])])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmgen.page._html import NOTHING, Markup, code, folded, joined, scrolling, section, tag, text
+from kvmgen.page._html import NOTHING, Markup, code, folded, joined, prose, scrolling, section, tag, text
 from kvmgen.value import value
 
 _MOST_NAMED = 3
@@ -18,11 +18,11 @@ class End:
 
 @value
 class Grid:
-    """``cells`` by row and column; a cell is what gets through, text by text, or empty."""
+    """``cells`` by row and column; a cell is what gets through, text by text, or ``None`` where nobody asks."""
 
     rows: tuple[End, ...]
     columns: tuple[End, ...]
-    cells: tuple[tuple[tuple[str, ...], ...], ...]
+    cells: tuple[tuple[tuple[str, ...] | None, ...], ...]
     notes: tuple[str, ...] = ()
 
 
@@ -33,15 +33,20 @@ def reachability(grid: Grid) -> Markup:
         tag("tr", _end(end, "row"), *map(_cell, cells), data_item="")
         for end, cells in zip(grid.rows, grid.cells, strict=True)
     ]
-    caption = tag("caption", text("What gets there, with its answer. What isn't named is blocked, or has no answer."))
+    caption = tag(
+        "caption",
+        text("What gets there, with its answer; \u2013 is nothing. What isn't named is blocked or has no answer."),
+    )
     table = tag("table", caption, tag("thead", head), tag("tbody", *rows, id="grid-rows"))
-    notes = [tag("p", text(note)) for note in grid.notes]
+    notes = [tag("p", prose(note)) for note in grid.notes]
+    if not grid.rows:
+        return section("reachability", "Who reaches whom", *notes)
     return section(
         "reachability",
         "Who reaches whom",
         *notes,
         chooser("grid-rows", "Show rows with"),
-        scrolling("Who reaches whom", table),
+        scrolling("Who reaches whom", table, class_="wide grid"),
     )
 
 
@@ -63,7 +68,9 @@ def _end(end: End, scope: str) -> Markup:
     return tag("th", folded(told, tag("p", joined(map(code, end.names), ", "))), note, scope=scope)
 
 
-def _cell(services: tuple[str, ...]) -> Markup:
+def _cell(services: tuple[str, ...] | None) -> Markup:
+    if services is None:
+        return tag("td")
     if not services:
         return tag("td", text("\u2013"), class_="none")
     return tag("td", joined((tag("span", text(service), class_="service") for service in services), " "))

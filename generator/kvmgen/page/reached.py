@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from kvmgen.model.site import Site
 from kvmgen.page.grid import End, Grid
 from kvmgen.proof import rendered
 from kvmgen.proof.services import named_services
 from kvmgen.reachability.answer import Outcome, Service
+from kvmgen.reachability.classes import ends
 from kvmgen.reachability.matrix import Cell, Matrix, matrix
 
 MOST_CLASSES = 60
 """A wider table is read by nobody; `kvmgen reach --matrix` tells all of it."""
 
 
-def grid_of(site: Site) -> Grid | None:
-    """Who reaches whom in a site, on the services that it names; ``None`` where that is too much for a page."""
-    found = matrix(rendered(site).consumers, named_services(site))
-    return as_grid(found) if len(found.classes) <= MOST_CLASSES else None
+def grid_of(site: Site) -> Grid:
+    """Who reaches whom in a site, on the services that it names; without rows where that is too much for a page."""
+    consumers = rendered(site).consumers
+    known = ends(consumers)
+    classes = len({end.key for end in known.known.values()})
+    if classes > MOST_CLASSES:
+        note = (
+            f"{classes:,} kinds of ends are more than a page can show: `kvmgen reach --matrix` tells who reaches whom."
+        )
+        return Grid(rows=(), columns=(), cells=(), notes=(note,))
+    return as_grid(matrix(consumers, named_services(site), known=known))
 
 
 def as_grid(found: Matrix) -> Grid:
@@ -29,16 +37,30 @@ def as_grid(found: Matrix) -> Grid:
     for cell in found.cells:
         asked[cell.source, cell.target].append(cell)
     numbers = range(len(ends))
-    cells = tuple(tuple(tuple(_told(asked.get((one, other), ()))) for other in numbers) for one in numbers)
-    return Grid(rows=ends, columns=ends, cells=cells)
+    cells = tuple(
+        tuple(_told(asked[one, other]) if (one, other) in asked else None for other in numbers) for one in numbers
+    )
+    return Grid(rows=ends, columns=ends, cells=cells, notes=(_asked(found.services),))
 
 
-def _told(cells: Iterable[Cell]) -> list[str]:
-    """The services that get through, each with what it holds for where that isn't everything."""
+def _asked(services: Sequence[Service]) -> str:
+    told = ", ".join(map(str, services))
+    return f"Asked for {told}: what the inventory names, and one of each protocol that it doesn't."
+
+
+def _told(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """The services that get through, together where they are limited alike."""
     by_service: defaultdict[Service, dict[tuple[bool, int], Outcome]] = defaultdict(dict)
     for cell in cells:
         by_service[cell.service][cell.same_host, cell.version] = cell.answer.outcome
-    return [f"{service}{_limits(known)}" for service, known in by_service.items() if _passes(known)]
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for service, known in by_service.items():
+        if _passes(known):
+            alike[_limits(known)].append(str(service))
+    return tuple(
+        f"{'everything asked' if len(several) == len(by_service) > 1 else ', '.join(several)}{limits}"
+        for limits, several in alike.items()
+    )
 
 
 def _passes(known: Mapping[tuple[bool, int], Outcome]) -> list[tuple[bool, int]]:

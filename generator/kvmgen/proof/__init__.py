@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -36,12 +36,12 @@ class Rendered:
         return self.consumers.places
 
 
-def rendered(site: Site) -> Rendered:
-    """Render every host, and connect what was rendered."""
+def rendered(site: Site, render_: Callable[[HostView], Iterable[Artifact]] = render) -> Rendered:
+    """Render every host, and connect what was rendered; ``render_`` is for whoever has the files already."""
     artifacts: dict[tuple[str, str], Artifact] = {}
     folders = []
     for view in views(site):
-        files = render(view)
+        files = list(render_(view))
         artifacts |= {(view.host.name, file.path): file for file in files}
         folders.append(_folder(view, files))
     connected = topology.Site(folders=folders, parties=list(parties(site)), segments=segments(site))

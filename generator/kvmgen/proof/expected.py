@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
@@ -11,6 +11,7 @@ from kvmgen.inventory.sources import Sources
 from kvmgen.model.expectation import GUESTS, HOST, NAMED, NETWORK, OUTSIDE, POLICY, End, Expectation
 from kvmgen.model.site import Site
 from kvmgen.proof import Rendered, docs, origin_of, rendered
+from kvmgen.proof.pairs import Pairs
 from kvmgen.reachability import tell
 from kvmgen.reachability.answer import Answer, Nobody, Outcome, Question, Service, ends_of, reach, versions_of
 from kvmgen.reachability.place import OUTSIDE as ANYWHERE
@@ -50,7 +51,11 @@ class _Proof:
     site: Site
     made: Rendered
     sources: Sources
+    pairs: Pairs = field(init=False)
     answers: dict[Question, Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.pairs = Pairs(self.made.consumers)
 
     def of(self, expectation: Expectation) -> Iterator[Diagnostic]:
         """What is wrong with one expectation."""
@@ -74,23 +79,24 @@ class _Proof:
             return
         targets = self._names(expectation.targets)
         if expectation.only_from is None:
-            yield from self._between(expectation, self._names(expectation.sources), targets, _is(expectation.verdict))
+            yield from self._between(expectation, self._sources(expectation), targets, _is(expectation.verdict))
             return
         chosen = self._names(expectation.only_from)
         yield from self._between(expectation, chosen, targets, _is(Outcome.DELIVERED))
-        for target in targets:
-            machines = {self._met(name, target).partition(":")[0] for name in chosen}
-            others = [name for name in (ANYWHERE, *self.site.hosts, *self.site.guests) if name not in machines]
-            yield from self._between(expectation, others, [target], _is_not_delivered)
+        for several in [[target] for target in targets] if _OWN_HOST in chosen else [targets]:
+            machines = {self._met(name, target).partition(":")[0] for name in chosen for target in several}
+            everybody = (ANYWHERE, *self.site.hosts, *self._members(End(GUESTS)))
+            others = [name for name in everybody if name.partition(":")[0] not in machines]
+            yield from self._between(expectation, others, several, _is_not_delivered)
 
     def _between(
-        self, expectation: Expectation, sources: Iterable[str], targets: Iterable[str], good: Callable[[Outcome], bool]
+        self, expectation: Expectation, sources: Sequence[str], targets: Sequence[str], good: Callable[[Outcome], bool]
     ) -> Iterator[tuple[Question, Callable[[Outcome], bool]]]:
         protocol, number = expectation.service
         is_icmp = protocol.startswith("icmp")
         service = Service(protocol=protocol, port=None if is_icmp else number, type=number if is_icmp else None)
-        pairs = [(self._met(one, other), self._met(other, one)) for one in sources for other in targets]
-        for source, target in pairs:
+        for one, other in self.pairs.of(sources, targets):
+            source, target = self._met(one, other), self._met(other, one)
             if source and target and source.partition(":")[0] != target.partition(":")[0]:
                 for version in versions_of(self.made.places, source, target, service):
                     if version in expectation.versions:
@@ -116,6 +122,12 @@ class _Proof:
                 found |= dict.fromkeys(self._members(end))
         return list(found)
 
+    def _sources(self, expectation: Expectation) -> list[str]:
+        """Who sends; an exception is an interface, or all of a machine's."""
+        excepted = set(self._names(expectation.excepted))
+        names = self._names(expectation.sources)
+        return [name for name in names if name not in excepted and name.partition(":")[0] not in excepted]
+
     def _members(self, end: End) -> Iterator[str]:
         for guest, nic in self.site.nics():
             if (
@@ -127,7 +139,9 @@ class _Proof:
 
     def _forged(self, expectation: Expectation) -> Iterator[Question]:
         """What each sender could forge, towards the first on its segment who would take it."""
-        for name in self._names(end for end in expectation.sources if end.kind != HOST):
+        for name in self.pairs.each(self._sources(expectation)):
+            if name == _OWN_HOST:
+                continue
             for one in ends_of(self.made.places, name):
                 target = self._victim(one)
                 if one.kind == "guest" and target is not None:
@@ -137,7 +151,8 @@ class _Proof:
         places = self.made.places
         if places.outside_of(one.segment, one.host) is not None:
             return ANYWHERE
-        others = [other for other in places.on_segment[one.segment] if other != one and other.addresses]
+        around = places.on_segment.get(one.segment, ())  # none of a card's function
+        others = (other for other in around if other != one and other.addresses)
         return next((f"{other.owner}:{other.interface}" for other in others), None)
 
     def _forgeries(self, expectation: Expectation, one: Attachment, target: str) -> Iterator[Question]:
@@ -196,11 +211,12 @@ class _Proof:
 
 def _hint(answer: Answer) -> str:
     question = answer.question
-    flags = f"--{question.service.protocol} {question.service.port or question.service.type or ''}".strip()
-    shown = "--ping" if question.service.protocol == "ping" else flags
-    return (
-        f"`kvmgen reach {question.source} {question.target} {shown} -{question.version}` shows the way, step by step."
-    )
+    words = ["kvmgen reach", question.source, question.target, f"-{question.version}"]
+    if question.service.protocol != "ping":
+        words.insert(3, f"--{question.service.protocol} {question.service.port or question.service.type or ''}".strip())
+    words += [f"--spoof-ip {question.spoof_ip}"] if question.spoof_ip is not None else []
+    words += [f"--spoof-mac {question.spoof_mac}"] if question.spoof_mac is not None else []
+    return f"`{' '.join(words)}` asks it again; mend what decides, or the expectation."
 
 
 def _sentence(text: str) -> str:

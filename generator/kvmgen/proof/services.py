@@ -16,7 +16,7 @@ from kvmgen.reachability.iptables_matches import SERVICES as NUMBERS
 
 PING = Service(protocol="ping")
 UNNAMED = 47808
-"""The port that stands for those that nobody names, or the next one above that nobody does."""
+"""The port that stands for those that nobody names, or the next one below that nobody does."""
 
 _PROTOCOLS = {"6": "tcp", "17": "udp"}
 _PORTS = re.compile(r"-p\s*(tcp|udp)\b.*?--(?:dport|destination-port|dports|destination-ports)[ =]+(\S+)")
@@ -26,10 +26,18 @@ _Named = tuple[str, int]
 
 def named_services(*sites: Site | None) -> tuple[Service, ...]:
     """A ping, the ports that sites name (of a range its ends), and of each protocol one that they don't."""
-    found = {one for site in sites if site is not None for one in _named(site)}
-    for protocol in ("tcp", "udp"):
-        found.add((protocol, next(port for port in range(UNNAMED, 65536) if (protocol, port) not in found)))
-    return (PING, *(Service(protocol=protocol, port=port) for protocol, port in sorted(found)))
+    named = {one for site in sites if site is not None for one in _named(site)}
+    others = {(service.protocol, service.port or 0) for service in unnamed_services(*sites)}
+    return (PING, *(Service(protocol=protocol, port=port) for protocol, port in sorted(named | others)))
+
+
+def unnamed_services(*sites: Site | None) -> tuple[Service, ...]:
+    """The ports that stand for those that sites don't name."""
+    named = {one for site in sites if site is not None for one in _named(site)}
+    return tuple(
+        Service(protocol=protocol, port=next(port for port in range(UNNAMED, 0, -1) if (protocol, port) not in named))
+        for protocol in ("tcp", "udp")
+    )
 
 
 def _named(site: Site) -> Iterator[_Named]:

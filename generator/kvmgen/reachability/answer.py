@@ -187,8 +187,11 @@ def reach(consumers: Consumers, question: Question) -> Answer:
         why = f"{question.source} and {question.target} don't both have an IPv{question.version} address"
         return Answer(question=question, outcome=Outcome.UNKNOWN, why=why)
     source, target, own, asked = pair
+    if source.is_outside and target.is_outside:
+        why = f"{question.source} and {question.target} are both outside, past all that the site knows"
+        return Answer(question=question, outcome=Outcome.UNKNOWN, why=why)
     packet = _first(question, source, own, target, asked)
-    there = Walk(consumers)
+    there = Walk(consumers, forged=question.is_forged)
     if question.service.protocol == "arp":
         arrives = there.across(source, target, packet)
     else:

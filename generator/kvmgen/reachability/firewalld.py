@@ -91,7 +91,8 @@ class Firewalld:
 
     def _links(self) -> Iterator[tuple[str, str]]:
         """The interfaces of keyfiles and ifcfg files, with the zone that they name or the default one."""
-        for path, text in self._folder.under(f"{self._root}etc/"):
+        folders = (f"{self._root}{name}" for name in ("etc/NetworkManager/", "etc/sysconfig/network-scripts/"))
+        for path, text in (found for folder in folders for found in self._folder.under(folder)):
             name = path.rpartition("/")[2]
             if path.endswith(".nmconnection"):
                 keys, wanted = _assignments(text), "interface-name"

@@ -15,9 +15,11 @@ from kvmgen.reachability.classes import End, Ends, ends
 from kvmgen.reachability.consumers import Consumers
 from kvmgen.value import record, value
 
+Hosts = tuple[str, ...]
 Relation = tuple[bool, ...]
 """Whether two ends are on one host: in the one site that is asked, or in each of two."""
 
+_SHOWN = 2
 _KINDS = ("outside", "host", "guest")
 
 
@@ -27,7 +29,14 @@ class Member:
 
     name: str
     owner: str
-    hosts: tuple[str, ...]
+    hosts: Hosts
+
+
+def label(group: Group) -> str:
+    """A class by its first members: ``web01, web02 (+38)``."""
+    names = [member.name for member in group.members[:_SHOWN]]
+    more = len(group.members) - len(names)
+    return ", ".join(names) + (f" (+{more})" if more else "")
 
 
 def relation(one: Member, other: Member) -> Relation:
@@ -40,37 +49,55 @@ class Group:
 
     def __init__(self, members: Iterable[Member]) -> None:
         self.members = tuple(members)
-        self.at: dict[tuple[str, ...], list[Member]] = {}
+        self.at: dict[Hosts, list[Member]] = {}
         for member in self.members:
             self.at.setdefault(member.hosts, []).append(member)
-        self._on: list[dict[str, list[tuple[str, ...]]]] = [{} for _ in self.members[0].hosts]
+        self.on: list[dict[str, list[Hosts]]] = [{} for _ in self.members[0].hosts]
         for hosts in self.at:
-            for known, host in zip(self._on, hosts, strict=True):
-                known.setdefault(host, []).append(hosts)
-
-    def near(self, hosts: tuple[str, ...]) -> dict[tuple[str, ...], None]:
-        """The hosts of members that share one with these."""
-        pairs = zip(self._on, hosts, strict=True)
-        return dict.fromkeys(found for known, host in pairs if host for found in known.get(host, ()))
-
-    def far(self, near: Collection[tuple[str, ...]]) -> tuple[str, ...] | None:
-        """The first hosts of members that are none of these."""
-        return next((hosts for hosts in self.at if hosts not in near), None)
+            for known, host in zip(self.on, hosts, strict=True):
+                if host:
+                    known.setdefault(host, []).append(hosts)
+        self.stays = all(len(set(hosts)) == 1 for hosts in self.at)
+        """Whether everybody is on the same host in each site."""
 
 
 def representatives(sources: Group, targets: Group) -> dict[Relation, tuple[Member, Member]]:
     """A pair for each relation in which two of the groups' ends are."""
     found: dict[Relation, tuple[Member, Member]] = {}
-    for hosts, several in sources.at.items():
-        near = targets.near(hosts)
-        far = targets.far(near)
-        for others in (*near, *(() if far is None else (far,))):
-            pair = _different(several, targets.at[others])
-            if pair is not None:
-                found.setdefault(relation(*pair), pair)
-        if len(found) == 1 << len(hosts):
-            break
+    possible = 1 << (1 if stay(sources, targets) else len(sources.on))
+    for hosts, others in _together(sources, targets):
+        pair = _different(sources.at[hosts], targets.at[others])
+        if pair is not None:
+            found.setdefault(relation(*pair), pair)
+            if len(found) == possible - 1:
+                break
+    apart = next(_apart(sources, targets), None)
+    if apart is not None:
+        found[relation(*apart)] = apart
     return found
+
+
+def stay(sources: Group, targets: Group) -> bool:
+    """Whether two ends of the groups are on one host either in all of the sites that are asked or in none."""
+    return sources.stays and targets.stays
+
+
+def _together(sources: Group, targets: Group) -> Iterator[tuple[Hosts, Hosts]]:
+    """Where there are ends of both groups on one host, in any site."""
+    for known, others in zip(sources.on, targets.on, strict=True):
+        for host, several in known.items():
+            if host in others:
+                yield from ((one, other) for one in several for other in others[host])
+
+
+def _apart(sources: Group, targets: Group) -> Iterator[tuple[Member, Member]]:
+    """Pairs that share no host in any site."""
+    for hosts, several in sources.at.items():
+        for others, members in targets.at.items():
+            if not any(one == other != "" for one, other in zip(hosts, others, strict=True)):
+                pair = _different(several, members)
+                if pair is not None:
+                    yield pair
 
 
 def _different(several: Sequence[Member], others: Sequence[Member]) -> tuple[Member, Member] | None:
@@ -127,37 +154,60 @@ def matrix(
     sources: Collection[str] | None = None,
     targets: Collection[str] | None = None,
     known: Ends | None = None,
+    versions: Collection[int] = (4, 6),
 ) -> Matrix:
     """Ask about every pair of classes; ``sources`` and ``targets`` are ends that it's only about."""
     found = known or ends(consumers)
     rows, columns = (_grouped(found, names) for names in (sources, targets))
-    groups: dict[tuple[str, ...], Group] = {}
-    for _, group in (*rows, *columns):
-        groups.setdefault(tuple(member.name for member in group.members), group)
-    numbers = {names: number for number, names in enumerate(groups)}
+    classes = _Numbered()
+    numbered = classes.numbers(rows), classes.numbers(columns)
     cells = [
         Cell(
-            source=numbers[tuple(member.name for member in group.members)],
-            target=numbers[tuple(member.name for member in other.members)],
+            source=source,
+            target=target,
             same_host=together[0],
             service=service,
             version=version,
             answer=answer,
         )
-        for _, group in rows
-        for _, other in columns
+        for source, group in numbered[0]
+        for target, other in numbered[1]
         for together, (one, two) in sorted(representatives(group, other).items(), reverse=True)
-        for service, version, answer in asked(consumers, found, one.name, two.name, services)
+        for service, version, answer in asked(consumers, found, one.name, two.name, services, versions)
     ]
-    return Matrix(classes=tuple(groups.values()), services=tuple(services), cells=tuple(cells))
+    return Matrix(classes=tuple(classes.groups), services=tuple(services), cells=tuple(cells))
+
+
+class _Numbered:
+    """Groups by their numbers; the same members have the same."""
+
+    def __init__(self) -> None:
+        self.groups: list[Group] = []
+        self._known: dict[tuple[str, ...], int] = {}
+
+    def numbers(self, groups: Grouped[str]) -> list[tuple[int, Group]]:
+        """The groups with their numbers, new ones after those that are known."""
+        found = []
+        for _, group in groups:
+            names = tuple(member.name for member in group.members)
+            number = self._known.setdefault(names, len(self._known))
+            if number == len(self.groups):
+                self.groups.append(group)
+            found.append((number, group))
+        return found
 
 
 def asked(
-    consumers: Consumers, known: Ends, source: str, target: str, services: Sequence[Service]
+    consumers: Consumers,
+    known: Ends,
+    source: str,
+    target: str,
+    services: Sequence[Service],
+    versions: Collection[int] = (4, 6),
 ) -> Iterator[tuple[Service, int, Answer]]:
     """The answers about two ends, by service and IP version."""
     both = known.known[source].versions & known.known[target].versions
-    for version in sorted(both):
+    for version in sorted(both.intersection(versions)):
         fitting = [service for service in services if version in service.versions]
         for answer in answers(consumers, source, target, fitting, version):
             yield answer.question.service, version, answer

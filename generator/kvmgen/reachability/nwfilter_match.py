@@ -111,6 +111,7 @@ class Block:
         return (
             line
             for length, networks in self.index.items()
+            if length <= bits  # an Ethernet rule may be of the other IP version
             for line in networks.get(number >> (bits - length) << (bits - length), ())
         )
 

@@ -179,8 +179,8 @@ class Places:
     def _outside_of(self, segment: str, host: str) -> Attachment | None:
         pairs = self.site.bridges_of.get(segment, ())
         bridge = next((bridge for name, bridge in pairs if name == host), "")
-        machine = self.site.hosts[host]
-        if bridge and not machine.uplinks(bridge):
+        machine = self.site.hosts.get(host)
+        if machine is None or (bridge and not machine.uplinks(bridge)):
             return None
         return Attachment(
             owner=OUTSIDE,

@@ -130,11 +130,6 @@ class Machine:
             network.bridge == interface for network in self.networks.values()
         )
 
-    @property
-    def folder_file(self) -> str:
-        """The folder, relative to the host's, whose files make this machine what it is."""
-        return self.folder.root(self.inside)
-
 
 @dataclass
 class Site:

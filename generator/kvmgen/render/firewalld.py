@@ -26,7 +26,7 @@ def files(node: Node) -> Iterator[Artifact]:
         yield Artifact(
             path="etc/firewalld/direct.xml",
             text=_direct(firewall),
-            lines=partial(_direct_lines, firewall),
+            lines=partial(_direct_lines, firewall, node),
             kind=Kind.FIREWALL,
             sources=tuple(dict.fromkeys((firewall.origin, *(rule.origin for rule in firewall.rules)))),
         )
@@ -86,11 +86,11 @@ def _direct(firewall: Firewall) -> str:
     )
 
 
-def _direct_lines(firewall: Firewall) -> Lines:
+def _direct_lines(firewall: Firewall, node: Node) -> Lines:
     from kvmgen.render.origins.firewall import direct_places
     from kvmgen.render.origins.walk import xml_lines
 
-    return xml_lines(_direct(firewall), direct_places(firewall))
+    return xml_lines(_direct(firewall), direct_places(firewall, node))
 
 
 def _zone_lines(zone: Zone | Policy, node: Node, text: str) -> Lines:

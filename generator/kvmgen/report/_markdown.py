@@ -28,11 +28,17 @@ def code(text: str, longest: int = LONGEST) -> str:
 
 
 def prose(text: str) -> str:
-    """A sentence as it is, where nothing can be made of any of its letters; as code otherwise."""
-    return text if len(text) <= LONGEST and _BARE.fullmatch(text) else code(text)
+    """A sentence as it is, with what it has in backticks, where nothing else can be made of it; as code otherwise."""
+    said, *others = text.split("`")
+    if len(text) > LONGEST or not re.match("[A-Za-z]", said) or text.endswith(" ") or len(others) % 2:
+        return code(text)
+    quoted, bare = others[::2], (said, *others[1::2])
+    if not all(quoted) or not all(map(_BARE.fullmatch, bare)):
+        return code(text)
+    return "".join(code(part) if number % 2 else part for number, part in enumerate(text.split("`")))
 
 
-_BARE = re.compile(r"[A-Za-z][A-Za-z ,;'()/-]*(?<! )")
+_BARE = re.compile(r"(?:[A-Za-z ,;'()/-]|[.:](?= |\Z))*")
 
 
 def html_code(text: str, longest: int = LONGEST) -> str:

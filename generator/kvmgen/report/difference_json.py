@@ -14,6 +14,12 @@ def as_json(difference: Difference) -> str:
     return printed(_document(difference))
 
 
+def flows_as_json(difference: Difference) -> str:
+    """What becomes of packets alone, under the same names."""
+    names = ("before", "after", "notes", "opens", "closes", "other")
+    return printed({name: _document(getattr(difference, name)) for name in names})
+
+
 def _document(part: Any) -> Any:
     if isinstance(part, tuple):
         return [_document(one) for one in part]

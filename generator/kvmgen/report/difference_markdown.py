@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, Impact, ObjectChange, Place
-from kvmgen.difference.summary import alike, counted, listed, sentence, services
+from kvmgen.difference.summary import alike, counted, listed, sentence, services, then_and_now
 from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.report._folding import Block, folded
 from kvmgen.report._markdown import address_of, code, comment, fenced, html_code, link, prose
@@ -15,7 +15,7 @@ from kvmgen.value import value
 MOST = 65_536
 """GitHub takes as many characters in a comment, GitLab a million."""
 
-_FLOW, _HOST, _OBJECT, _ATTRIBUTE, _LINES = range(1, 6)
+_FLOW, _HOST, _OBJECT, _ATTRIBUTE, _PICTURE, _LINES = range(1, 7)
 """What matters most, first; 0 is what always stands."""
 
 
@@ -35,13 +35,21 @@ class Links:
 NOWHERE = Links()
 
 
-def as_markdown(difference: Difference, site: str, links: Links = NOWHERE, limit: int = MOST) -> str:
+def as_markdown(
+    difference: Difference,
+    site: str,
+    links: Links = NOWHERE,
+    limit: int = MOST,
+    pictures: Sequence[tuple[str, str]] = (),
+) -> str:
     """The comment. Its first line nobody sees: a bot finds by it the comment that it wrote before.
+
+    ``pictures`` are what forges draw where Markdown has it: each its title, and its text in Mermaid.
 
     What doesn't fit is left out from the bottom, the raw diffs first, and the last line says how much that is.
     """
     marker = f"{marker_of(site)}\n"
-    text, lost = folded(list(_blocks(difference, links)), limit - len(marker.encode()) - _FOR_WHAT_IS_LOST)
+    text, lost = folded(list(_blocks(difference, links, pictures)), limit - len(marker.encode()) - _FOR_WHAT_IS_LOST)
     return f"{marker}{text}{_left_out(lost)}"
 
 
@@ -60,15 +68,16 @@ def _left_out(lost: Counter[str]) -> str:
     return f"\nLeft out, because a comment takes no more: {listed(told)}. `kvmgen diff` shows all of it.\n"
 
 
-def _blocks(difference: Difference, links: Links) -> Iterator[Block]:
+def _blocks(difference: Difference, links: Links, pictures: Sequence[tuple[str, str]]) -> Iterator[Block]:
     yield Block(head=f"**{sentence(difference, code)}**\n\n{_revisions(difference)}\n")
     yield from _flows("What it opens", difference.opens, links)
     yield from _flows("What it closes", difference.closes, links)
-    yield from _flows("What else becomes of packets", difference.other, links)
+    yield from _other_flows(difference.other, links)
     if difference.hosts:
         yield Block(head="\n### Hosts\n\n")
     hosts = heaviest_first(difference.hosts)
     yield from (_host(host, links, alone=len(hosts) == 1) for host in hosts)
+    yield from (_picture(title, drawn) for title, drawn in pictures)
     files = [(host.host, file) for host in hosts for one in host.objects for file in one.files if file.diff]
     yield from _raw("The files of the hosts, line by line", [(f"{host}/{file.path}", file) for host, file in files])
     shown = [(file.path, file) for file in difference.inventory if file.diff]
@@ -76,7 +85,7 @@ def _blocks(difference: Difference, links: Links) -> Iterator[Block]:
 
 
 def _revisions(difference: Difference) -> str:
-    notes = "".join(f"\n\n{code(note)}" for note in difference.notes)
+    notes = "".join(f"\n\n{prose(note)}" for note in difference.notes)
     return f"From {code(difference.before)} to {code(difference.after)}.{notes}"
 
 
@@ -86,12 +95,21 @@ def _flows(title: str, flows: Sequence[Flow], links: Links) -> Iterator[Block]:
         yield Block(head=f"\n### {title}\n\n", parts=parts)
 
 
+def _other_flows(flows: Sequence[Flow], links: Links) -> Iterator[Block]:
+    """What no packet gets an answer of, before or now: folded, because it is rarely what a change is for."""
+    if flows:
+        parts = [Block(head=_flow(flow, links), rank=_ATTRIBUTE, what="way") for flow in flows]
+        title = f"What else becomes of packets: {counted(len(flows), 'way')}"
+        head = f"\n<details><summary>{title}</summary>\n\n"
+        yield Block(head=head, tail="\n</details>\n", parts=parts, rank=_ATTRIBUTE)
+
+
 def _flow(flow: Flow, links: Links) -> str:
     """One line: from whom to whom, on what, what it was and is, and the line that decides."""
     ends = f"{_names(flow.sources)} \u2192 {_names(flow.targets)}"
-    decided = f", decided by {links.to(flow.cause)}" if flow.cause else ""
+    decided = f" by {links.to(flow.cause)}" if flow.cause else ""
     rule = f" ({code(flow.rule)})" if flow.rule else ""
-    return f"- {ends}: {code(services(flow))}, {flow.before} before, {flow.after} now{decided}{rule}\n"
+    return f"- {ends}: {code(services(flow))}, {then_and_now(flow, decided + rule)}\n"
 
 
 _MOST_NAMED = 6
@@ -155,6 +173,11 @@ _MOST_CAUSES = 5
 def _causes(causes: Sequence[Place], links: Links) -> str:
     told = [links.to(place) + (" before" if place.before else "") for place in causes[:_MOST_CAUSES]]
     return listed([*told, f"{len(causes) - _MOST_CAUSES} more"] if len(causes) > _MOST_CAUSES else told)
+
+
+def _picture(title: str, drawn: str) -> Block:
+    head = f"<details><summary>{html_code(title)}</summary>\n\n{fenced(drawn, 'mermaid')}\n</details>\n\n"
+    return Block(head=head, rank=_PICTURE, what="picture")
 
 
 def _raw(title: str, files: Iterable[tuple[str, FileChange]]) -> Iterator[Block]:

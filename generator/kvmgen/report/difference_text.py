@@ -41,12 +41,7 @@ def lines(difference: Difference, *, raw: bool = False) -> Iterator[Line]:
     yield [(plain(sentence(difference)), "bold")]
     yield [(f"From {plain(difference.before)} to {plain(difference.after)}.", "dim")]
     yield from ([(plain(note), "")] for note in difference.notes)
-    for title, style, flows in (
-        ("Opens", "red bold", difference.opens),
-        ("Closes", "green bold", difference.closes),
-        ("Otherwise", "bold", difference.other),
-    ):
-        yield from _flows(title, style, flows)
+    yield from flow_lines(difference)
     for host in sorted(difference.hosts, key=_weight):
         yield []
         yield from _host(host, raw=raw)
@@ -55,6 +50,21 @@ def lines(difference: Difference, *, raw: bool = False) -> Iterator[Line]:
         yield [("The inventory", "bold")]
         for file in difference.inventory:
             yield from _diff(file, "  ")
+
+
+def flow_lines(difference: Difference) -> Iterator[Line]:
+    """What becomes of packets, what opens first."""
+    for title, style, flows in (
+        ("Opens", "red bold", difference.opens),
+        ("Closes", "green bold", difference.closes),
+        ("Otherwise", "bold", difference.other),
+    ):
+        yield from _flows(title, style, flows)
+
+
+def flows_as_text(difference: Difference) -> str:
+    """That alone, without colours; empty where nothing changes."""
+    return "\n".join("".join(text for text, _ in line) for line in flow_lines(difference)).strip("\n")
 
 
 def _weight(host: HostChange) -> tuple[int, str]:

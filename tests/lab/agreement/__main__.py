@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from tests.lab.agreement.comparison import Figures, Wish, compare_host, hosts_of
@@ -94,11 +95,14 @@ def _service(wanted: argparse.Namespace) -> Service | None:
     return None if wanted.udp is None else Service("udp", wanted.udp)
 
 
-def _look(stage: Stage) -> None:
-    """Say how to get into the machines, and wait."""
+def _look(stage: Stage, figures: Figures) -> None:
+    """Tell both answers where they are few, say how to get into the machines, and wait."""
+    for compared in figures.asked:
+        print(compared)
     for machine in stage.machines:
         print(f"{machine.name} ({machine.kind}): {' '.join(stage.lab.command('bash', netns=machine.shell))}")
-    input("Enter ends it. ")
+    with suppress(EOFError):
+        input("Enter ends it. ")
 
 
 if __name__ == "__main__":

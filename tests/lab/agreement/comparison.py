@@ -42,8 +42,8 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disagreement:
-    """A probe of which kvmgen says one thing, and the kernel, asked twice, does another."""
+class Compared:
+    """A probe with what kvmgen says of it and what the kernel does."""
 
     host: str
     probe: Probe
@@ -66,7 +66,7 @@ class Disagreement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StrangeDisagreement:
+class ComparedSpecial:
     """A frame that one of both lets through and the other doesn't."""
 
     host: str
@@ -94,7 +94,8 @@ class StrangeDisagreement:
 class Figures:
     """What came of the probes; ``unstable`` are those of which the kernel said something else when asked alone.
 
-    ``unknown`` are reasons with their number, ``at_home`` those of a host of its own release.
+    ``asked`` are the probes one by one, where a single service is asked for. ``unknown`` are reasons with their
+    number, ``at_home`` those of a host of its own release.
     """
 
     probes: int = 0
@@ -102,7 +103,8 @@ class Figures:
     unknown: Counter[str] = field(default_factory=Counter)
     at_home: Counter[str] = field(default_factory=Counter)
     unstable: int = 0
-    disagreed: list[Disagreement | StrangeDisagreement] = field(default_factory=list)
+    disagreed: list[Compared | ComparedSpecial] = field(default_factory=list)
+    asked: list[Compared] = field(default_factory=list)
     seconds: float = 0.0
 
     def add(self, other: Figures) -> None:
@@ -125,7 +127,9 @@ class Figures:
         return f"{text}, in {self.seconds:.1f} s"
 
 
-def compare_host(inventory: Path, host: str, wish: Wish, look: Callable[[Stage], None] | None = None) -> Figures:
+def compare_host(
+    inventory: Path, host: str, wish: Wish, look: Callable[[Stage, Figures], None] | None = None
+) -> Figures:
     """Bring a host up and ask kernel and kvmgen the same; ``look`` is called before it ends."""
     began = time.monotonic()
     site = load(inventory).site
@@ -133,7 +137,7 @@ def compare_host(inventory: Path, host: str, wish: Wish, look: Callable[[Stage],
     with staged(compile_host(inventory, host), site) as stage, probing(stage) as prober:
         figures = compare_stage(stage, prober, site, wish)
         if look is not None:
-            look(stage)
+            look(stage, figures)
     figures.seconds = time.monotonic() - began
     return figures
 
@@ -147,6 +151,10 @@ def compare_stage(stage: Stage, prober: Prober, site: Site, wish: Wish) -> Figur
     figures = Figures(probes=len(chosen))
     for probe, observed in zip(chosen, observe(stage, prober, chosen), strict=True):
         answer = predicted(consumers, probe)
+        if wish.service is not None:
+            figures.asked.append(
+                Compared(host=stage.lab.files.host.name, probe=probe, answer=answer, observed=observed)
+            )
         if answer.outcome == UNKNOWN:
             figures.unknown[answer.why] += 1
         elif agrees(answer, observed):
@@ -183,7 +191,7 @@ def _compare_specials(stage: Stage, consumers: Consumers, wish: Wish, figures: F
             figures.unstable += expected != arrived
         else:
             host = stage.lab.files.host.name
-            found = StrangeDisagreement(host=host, special=special, hops=hops, arrived=arrived)
+            found = ComparedSpecial(host=host, special=special, hops=hops, arrived=arrived)
             figures.disagreed.append(found)
 
 
@@ -198,7 +206,7 @@ def _look_again(stage: Stage, prober: Prober, probe: Probe, answer: Answer, figu
         figures.agreed += 1
     else:
         host = stage.lab.files.host.name
-        figures.disagreed.append(Disagreement(host=host, probe=probe, answer=answer, observed=observed))
+        figures.disagreed.append(Compared(host=host, probe=probe, answer=answer, observed=observed))
 
 
 def agrees(answer: Answer, observed: Outcome) -> bool:

@@ -26,7 +26,7 @@ def take_leases(stage: Stage, machine: Machine) -> None:
             continue
         handle = LabGuest(stage.lab, machine.name, tap=nic.tap, mac=nic.mac)
         handle.netns, handle.interface = machine.netns, nic.name
-        leased = take_lease(handle)
+        leased = take_lease(handle, str(party.learned[0].ip))
         own = ip_interface(f"{leased}/{party.learned[0].network.prefixlen}")
         handle.run("ip", "route", "add", "default", "via", str(router), check=False)
         machine.nics[position] = replace(nic, addresses=(own,))
@@ -55,6 +55,7 @@ def _start_dhcp_server(stage: Stage, machine: Machine, nic: Nic, mac: str, addre
         "--port=0",
         f"--interface={nic.name}",
         "--bind-interfaces",
+        "--dhcp-authoritative",
     ]
     words += [f"--dhcp-leasefile=/run/lab/{machine.name}-{nic.name}.leases", "--no-ping", "--pid-file=", "--user=root"]
     words += [f"--dhcp-range={address.network.network_address},static", f"--dhcp-host={mac},{address.ip}"]

@@ -21,6 +21,7 @@ QUIET = (
     "net.ipv4.icmp_ratelimit=0",
     "net.ipv6.icmp.ratelimit=0",
     "net.ipv4.tcp_challenge_ack_limit=2147483647",
+    "net.ipv4.tcp_synack_retries=0",
 )
 
 
@@ -98,7 +99,7 @@ def nodad(address: Address | Interface) -> str:
 
 
 def exists(lab: ExampleHost, link: str) -> bool:
-    return lab.run("test", "-e", f"/sys/class/net/{link}", check=False).returncode == 0
+    return lab.file(f"/sys/class/net/{link}").exists()
 
 
 def network_address(given: dict[str, str]) -> Interface:

@@ -9,7 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from tests.lab.agreement.comparison import Disagreement, StrangeDisagreement, compare_host
+from tests.lab.agreement.comparison import Compared, ComparedSpecial, compare_host
 from tests.lab.agreement.inventories import KEPT, Files, repaired, write
 from tests.lab.agreement.random_sites import HOST
 
@@ -54,7 +54,7 @@ def shrunk(
     return files
 
 
-def smallest(files: Files, wrong: Disagreement | StrangeDisagreement) -> Files:
+def smallest(files: Files, wrong: Compared | ComparedSpecial) -> Files:
     """The smallest inventory of which prediction and kernel disagree in the same way."""
     with tempfile.TemporaryDirectory() as scratch:
 

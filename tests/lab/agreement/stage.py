@@ -99,7 +99,7 @@ def _host(stage: Stage) -> Machine:
 
 
 def _mac_of(lab: ExampleHost, link: str) -> str:
-    return lab.run("cat", f"/sys/class/net/{link}/address").stdout.strip()
+    return lab.file(f"/sys/class/net/{link}/address").read_text().strip()
 
 
 # -- guests ------------------------------------------------------------------------------------------------------------
@@ -170,6 +170,7 @@ def _prepare_inside(stage: Stage, guest: Guest) -> None:
     load_iptables(stage.lab, texts, folder, netns=guest.name)
 
 
+LAST_PORT = 65535
 NFTABLES = "etc/nftables/kvmgen.nft"
 
 
@@ -188,14 +189,16 @@ def _name_ports_for_bridges(stage: Stage) -> None:
 
 
 def ports_named(files: Compiled) -> tuple[set[int], set[int]]:
-    """The TCP and the UDP ports that the host's files name."""
+    """The TCP and the UDP ports that the host's files name, and those that are just beyond a range."""
     tcp: set[int] = set()
     udp: set[int] = set()
     for path, text in files.texts.items():
         if path.startswith(("libvirt/domains", "var/", "manifest")):
             continue
-        for protocol, port in re.findall(r"<(tcp|udp)(?:-ipv6)?\b[^>]*dstportstart='(\d+)'", text):
-            (tcp if protocol == "tcp" else udp).add(int(port))
+        for protocol, words in re.findall(r"<(tcp|udp)(?:-ipv6)?\b([^>]*)", text):
+            named = {int(port) for port in re.findall(r"dstport(?:start|end)='(\d+)'", words)}
+            beyond = {int(port) + 1 for port in re.findall(r"dstportend='(\d+)'", words)} - {LAST_PORT + 1}
+            (tcp if protocol == "tcp" else udp).update(named | beyond)
         for port in re.findall(r"--dports? (\d+)", text):
             tcp.add(int(port))
             udp.add(int(port))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
+
 from kvmgen.render.facts.domains import DOMAINS
 from kvmgen.render.facts.fact import Fact
 from kvmgen.render.facts.filters import FILTERS
@@ -26,4 +29,9 @@ FACTS: tuple[Fact, ...] = (
 
 def facts_of(path: str, line: str, major: int) -> tuple[Fact, ...]:
     """What shaped a line of a file on a platform of this major release."""
-    return tuple(fact for fact in FACTS if fact.fits(path, line, major))
+    return tuple(fact for fact in _about(path, major) if re.search(fact.line, line))
+
+
+@lru_cache(maxsize=64)
+def _about(path: str, major: int) -> tuple[Fact, ...]:
+    return tuple(fact for fact in FACTS if fact.is_about(path, major))

@@ -56,6 +56,18 @@ DOMAINS: tuple[Fact, ...] = (
         rules=("KV421",),
     ),
     _fact(
+        line="<boot order=",
+        reason="the place in the guest's boot order, among disks and NICs",
+        source=f"{_FORMAT}#bios-bootloader",
+        rules=("KV421",),
+    ),
+    _fact(
+        line="<source pool=",
+        reason="libvirt looks the volume up in its storage pool when the guest starts: nothing here makes it",
+        source=f"{_FORMAT}#hard-drives-floppy-disks-cdroms",
+        rules=("KV419",),
+    ),
+    _fact(
         line="<(acpi|apic)/>",
         reason="without ACPI a guest isn't shut down by request, and without the APIC it has one processor",
         source=f"{_FORMAT}#hypervisor-features",
@@ -192,6 +204,25 @@ DOMAINS: tuple[Fact, ...] = (
         reason="an IPv4 address that the guest may send from; a parameter that is there several times is a list",
         source=_FILTERS,
         rules=("KV537", "KV540"),
+    ),
+    _fact(
+        line="name='IPV6' value='(?!fe80:)",
+        reason="an IPv6 address or segment that the guest may send from; libvirt can't learn one by itself",
+        source=_FILTERS,
+        rules=("KV537", "KV540"),
+    ),
+    _fact(
+        line="name='IP_SEGMENT'",
+        reason="a segment that the guest may send from beside its own addresses: the n-th of the masks is its mask",
+        source=_FILTERS,
+        rules=("KV541",),
+    ),
+    _fact(
+        line=r"<filterref filter='(?!kvmgen-anti-spoofing|policies\.)",
+        reason="the filter that the interface names: it replaces kvmgen's own, and its variables get what is known of "
+        "the interface; $MAC is libvirt's",
+        source=_FILTERS,
+        rules=("KV525", "KV536"),
     ),
     _fact(
         line="name='IPV6' value='fe80:",

@@ -23,8 +23,6 @@ class Fact:
     rules: tuple[str, ...] = ()
     majors: tuple[int, ...] = ()
 
-    def fits(self, path: str, line: str, major: int) -> bool:
-        """Whether this is why a line is as it is."""
-        if self.majors and major not in self.majors:
-            return False
-        return re.fullmatch(self.file, path) is not None and re.search(self.line, line) is not None
+    def is_about(self, path: str, major: int) -> bool:
+        """Whether this holds for lines of a file on a platform of this major release."""
+        return (not self.majors or major in self.majors) and re.fullmatch(self.file, path) is not None

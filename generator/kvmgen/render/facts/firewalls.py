@@ -112,6 +112,20 @@ FIREWALLS: tuple[Fact, ...] = (
         source=f"{_MAN}/firewalld.richlanguage.html",
         rules=("KV641",),
     ),
+    Fact(
+        file=r"etc/firewalld/firewalld\.conf",
+        line="^IPv6_rpfilter=",
+        reason="firewalld drops an IPv6 packet whose source has no route back by where it came in: with bridge "
+        "netfilter that is every frame of a guest on a bridge where the host has no route to its subnet",
+        source=_MEASURED,
+        rules=("KV638",),
+    ),
+    Fact(
+        file=r"etc/firewalld/firewalld\.conf",
+        line="^(DefaultZone|FirewallBackend)=",
+        reason="the file replaces the distribution's, whose other settings are firewalld's defaults anyway",
+        source="https://firewalld.org/documentation/man-pages/firewalld.conf.html",
+    ),
     _iptables(
         line="^:",
         reason="a chain with what becomes of a packet that no rule decides; every chain of a table is named, because "

@@ -114,6 +114,24 @@ IFCFG: tuple[Fact, ...] = (
     _fact(line="^VLAN_ID=", reason="the tag, for NetworkManager: initscripts read VID", rules=("KV220",)),
     _fact(line="^VID=", reason="the tag, for initscripts: NetworkManager reads VLAN_ID", rules=("KV220",)),
     _fact(
+        line="^BOOTPROTO=none$",
+        reason="only `dhcp` and `bootp` ask a server; any other word means the addresses that stand here, or none",
+    ),
+    _fact(
+        line="^BOOTPROTO=dhcp$",
+        reason="ifup-eth starts a DHCP client and waits for its answer",
+    ),
+    _fact(
+        line="^TYPE=(Ethernet|Bond)$",
+        reason="ifup runs the script that is called after the device or its type, and ifup-eth where there is none",
+    ),
+    _fact(
+        line="^IPADDR=",
+        reason="the scripts ask by ARP whether somebody else has the address, and leave the link down if so",
+        rules=("KV101",),
+    ),
+    _fact(line="^IPV6ADDR", reason="with its length; the second and later ones stand together in one line"),
+    _fact(
         line="^PREFIX",
         reason="where both are there PREFIX wins over NETMASK, so only this one is written",
         source="measured on network-scripts of el7 and el8",

@@ -55,6 +55,13 @@ KERNEL: tuple[Fact, ...] = (
         source="https://github.com/fedora-sysv/initscripts",
     ),
     Fact(
+        file=r"etc/sysctl\.conf",
+        line=r"^(kernel\.(sysrq|core_uses_pid|msg|shm)|net\.ipv4\.(tcp_syncookies|conf\.default\.(rp_f|accept_s)))",
+        majors=(6,),
+        reason="what the distribution's own file sets, unless the inventory says another value",
+        source="https://github.com/fedora-sysv/initscripts",
+    ),
+    Fact(
         file=r"etc/modules-load\.d/kvmgen-bridge\.conf",
         line="^br_netfilter$",
         reason="the keys net.bridge.* don't exist before this module is loaded",

@@ -64,6 +64,17 @@ KEYFILES: tuple[Fact, ...] = (
         "NetworkManager makes its link-local address before the first port is in",
         source=f"{_DOCS}/settings-bridge.html",
     ),
+    _fact(line="^id=[^0-9]", reason="what nmcli calls the profile; the device is said by interface-name"),
+    _fact(
+        line="^method=manual$",
+        reason="the addresses that stand here alone: no DHCP, and of IPv6 no heed of router advertisements",
+        source=f"{_DOCS}/settings-ipv6.html",
+    ),
+    _fact(
+        line="^method=(auto|dhcp)$",
+        reason="auto is DHCP for IPv4; for IPv6 it heeds router advertisements, and dhcp asks without heeding them",
+        source=f"{_DOCS}/settings-ipv6.html",
+    ),
     _fact(line="^method=disabled$", reason="no address of this IP version: not even a link-local one is waited for"),
     _fact(
         line="^method=link-local$",

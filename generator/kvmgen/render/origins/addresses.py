@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from weakref import WeakKeyDictionary
 
 from kvmgen.diagnostics import Origin
+from kvmgen.model.filter_trees import FilterTrees
 from kvmgen.model.guest import Guest, GuestInterface
 from kvmgen.model.policy import ADDRESS, GUEST, HOST, NETWORK, Peer
 from kvmgen.model.site import Site
@@ -42,10 +44,27 @@ def _of_peer(peer: Peer, guest: Guest, nic: GuestInterface, site: Site) -> Known
     elif peer.kind == HOST:
         yield from _hosts(guest, nic, site)
     else:
-        for other in site.guests.values():
-            for its in other.interfaces if peer.kind != GUEST or other.name == peer.name else ():
-                if peer.kind == GUEST or peer.name in its.policies:
-                    yield from own_addresses(its)
+        yield from _members(peer, site)
+
+
+_Members = dict[Peer, tuple[tuple[str, Origin], ...]]
+
+_known: WeakKeyDictionary[FilterTrees, tuple[Mapping[str, Guest], _Members]] = WeakKeyDictionary()
+"""The last answers of `_members`: on a large site many guests name one policy, and it has many members."""
+
+
+def _members(peer: Peer, site: Site) -> tuple[tuple[str, Origin], ...]:
+    """The addresses of a guest, or of all that choose a policy."""
+    guests, known = _known.get(site.filter_trees, (None, {}))
+    if guests is not site.guests:
+        known = {}
+        _known[site.filter_trees] = (site.guests, known)
+    if peer not in known:
+        nics = [
+            nic for guest, nic in site.nics() if peer.name in ((guest.name,) if peer.kind == GUEST else nic.policies)
+        ]
+        known[peer] = tuple(address for nic in nics for address in own_addresses(nic))
+    return known[peer]
 
 
 def _hosts(guest: Guest, nic: GuestInterface, site: Site) -> Known:

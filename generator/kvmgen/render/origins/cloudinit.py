@@ -9,7 +9,7 @@ from kvmgen.diagnostics import Origin
 from kvmgen.model.guest import CloudInit, Guest, GuestInterface
 from kvmgen.render._cloud_config import ways
 from kvmgen.render.cloudinit import is_gateway
-from kvmgen.render.origins.walk import CHOICE, Origins
+from kvmgen.render.origins.walk import CHOICE, Origins, hostname_origins
 
 
 def seed_lines(guest: Guest, name: str, text: str) -> Lines:
@@ -26,9 +26,9 @@ def _own(guest: Guest, way: tuple[str | int, ...]) -> Origins:
     assert guest.cloud_init is not None
     place, key = guest.cloud_init.origin, way[0]
     if key == "instance-id":
-        return (place.at("instance"), guest.at("uuid"), *(nic.origin for nic in guest.interfaces))
+        return (place.at("instance"), guest.at("uuid"), guest.at("dns"), *(nic.origin for nic in guest.interfaces))
     if key in ("hostname", "fqdn", "local-hostname"):
-        return (guest.at("hostname"), guest.origin)
+        return hostname_origins(guest.origin, guest.at("hostname"), guest.name, guest.cloud_init.hostname)
     if key == "manage_etc_hosts" and key not in guest.cloud_init.user_data:
         return CHOICE
     return (place.at("user-data", *way),)

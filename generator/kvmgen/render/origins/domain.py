@@ -44,7 +44,8 @@ def domain_places(guest: Guest, view: HostView) -> dict[str, Origins]:
     """A domain's elements in the order of `kvmgen.render.domain`."""
     found: dict[str, Origins] = {"": (guest.origin,), **dict.fromkeys(_CHOSEN, CHOICE)}
     found |= {way: tuple(map(guest.at, keys)) for way, keys in _SAID.items()}
-    found["os/type"] = (guest.at("machine"), guest.at("chipset"), view.host.origin.at("platform"))
+    platform = (view.host.origin.at("platform"), Origin("site.yaml", ("defaults", "hosts", "platform")))
+    found["os/type"] = (guest.at("machine"), guest.at("chipset"), *platform)
     found |= {f"cpu/{part}": (guest.at("cpu").at(part),) for part in ("model", "topology")}
     for index, disk in enumerate(guest.disks):
         found |= _disk(nth("devices/disk", index), disk)

@@ -6,29 +6,44 @@ import re
 from collections.abc import Iterable, Iterator
 
 from kvmgen.artifact import Lines
+from kvmgen.diagnostics import Origin
 from kvmgen.model.host import DirectRule, Firewall, Isolation, Node, Policy, Zone
+from kvmgen.render.origins.sysctl import bridging_origins
 from kvmgen.render.origins.walk import CHOICE, Origins, nth
 
 _CHAIN = re.compile(r":(\S+) (\S+) ")
 
 
-def direct_places(firewall: Firewall) -> dict[str, Origins]:
+def direct_places(firewall: Firewall, node: Node) -> dict[str, Origins]:
     """Each chain and rule of direct.xml."""
     found: dict[str, Origins] = {"": (firewall.origin,)}
     found |= {nth("chain", index): (chain.origin,) for index, chain in enumerate(firewall.chains)}
-    return found | {nth("rule", index): (rule.origin,) for index, rule in enumerate(firewall.rules)}
+    for index, rule in enumerate(firewall.rules):
+        found[nth("rule", index)] = (rule.origin, *_members(node.isolations, rule.rule))
+    return found
+
+
+def _members(isolations: Iterable[Isolation], rule: str) -> Iterator[Origin]:
+    """Who is in the group that a rule tells by what its taps' names start with."""
+    for isolation in isolations:
+        for prefix, origins in isolation.members.items():
+            if f"{prefix}+" in rule or f'"{prefix}*"' in rule:
+                yield from origins
 
 
 def zone_places(zone: Zone | Policy, node: Node) -> dict[str, Origins]:
     """A zone or a policy; one that a bridge with guests needs comes from that bridge."""
     origin = zone.origin
-    found: dict[str, Origins] = {"": (origin,)}
+    found: dict[str, Origins] = {"": (origin,) if is_said(zone) else (origin, *bridging_origins(node))}
     found |= {nth("rule", index): (rule.origin,) for index, rule in enumerate(zone.rules)}
     if isinstance(zone, Zone):
         found |= {nth("interface", i): _bound(name, zone, node) for i, name in enumerate(zone.interfaces)}
-    if origin.pointer[-2:-1] in {("zones",), ("policies",)}:
-        found |= dict(_said(zone))
-    return found
+    return found | dict(_said(zone)) if is_said(zone) else found
+
+
+def is_said(zone: Zone | Policy) -> bool:
+    """Whether the inventory says it, rather than that a bridge with guests needs it."""
+    return zone.origin.pointer[-2:-1] in {("zones",), ("policies",)}
 
 
 def _said(zone: Zone | Policy) -> Iterator[tuple[str, Origins]]:
@@ -77,6 +92,7 @@ def iptables_lines(firewall: Firewall, text: str, rules: Iterable[DirectRule]) -
 
 def nftables_origins(isolations: Iterable[Isolation], rules: Iterable[str]) -> Iterator[Origins]:
     """Each line of the table: a rule names the bridge that it keeps apart."""
-    by_bridge = {f'meta ibrname "{isolation.bridge}" ': (isolation.origin,) for isolation in isolations}
+    by_bridge = {f'meta ibrname "{isolation.bridge}" ': isolation for isolation in isolations}
     for rule in rules:
-        yield next((origins for start, origins in by_bridge.items() if rule.strip().startswith(start)), CHOICE)
+        about = next((isolation for start, isolation in by_bridge.items() if rule.strip().startswith(start)), None)
+        yield CHOICE if about is None else (about.origin, *_members((about,), rule))

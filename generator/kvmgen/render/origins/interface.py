@@ -16,6 +16,9 @@ Place = tuple[str, Origins]
 _KEYS = ("mac", "vlan", "model", "link", "mtu", "bandwidth")
 """The elements that are called as their keys are."""
 
+_CHOOSING = ("anti-spoofing", "dhcp4", "addresses", "allowed-addresses")
+"""What decides which anti-spoofing filter an interface has, and whether libvirt learns its address."""
+
 _OWN = ("IP", "IP_SEGMENT", "IPV6")
 """The parameters that hold the interface's own addresses; all others that nobody gives are lists of policies' peers."""
 
@@ -57,14 +60,15 @@ def _isolated(nic: GuestInterface, network: VirtualNetwork | None) -> Origins:
     if nic.isolated or network is None:
         return (nic.origin.at("isolated"),)
     groups = [group for group in network.portgroups if (group.name == nic.portgroup) or not nic.portgroup]
-    return tuple(network.at("portgroups", group.name, "isolated") for group in groups if group.isolated)
+    places = (network.at("portgroups", group.name) for group in groups if group.isolated)
+    return tuple(place.at(key) for place in places for key in ("isolated", "default"))
 
 
 def _filter(nic: GuestInterface, reference: FilterRef) -> Origins:
     if reference.origin is not None:
         return (reference.origin,)
     policies = tuple(nic.origin.at("policies", index) for index in range(len(nic.policies)))
-    return (*policies, nic.origin.at("anti-spoofing"))
+    return (*policies, *map(nic.origin.at, _CHOOSING))
 
 
 def _parameters(guest: Guest, nic: GuestInterface, reference: FilterRef, site: Site) -> Iterator[Origins]:
@@ -79,7 +83,7 @@ def _parameters(guest: Guest, nic: GuestInterface, reference: FilterRef, site: S
                 place = reference.origin.at("parameters", name)
                 yield (place.at(index) if len(said) > 1 else place,)
             elif name == "CTRL_IP_LEARNING":
-                yield (nic.origin.at("dhcp4" if nic.addressing.dhcp4 else "addresses"),)
+                yield tuple(map(nic.origin.at, _CHOOSING))
             else:
                 yield known.get(value) or _unnamed(nic, name)
 

@@ -10,7 +10,9 @@ from kvmgen.model.values import Route
 from kvmgen.render._ifcfg_keys import gateway4, gateway6
 from kvmgen.render._keyfile_keys import mac_below
 from kvmgen.render._machine import Machine, has_default, is_port
-from kvmgen.render.origins.walk import CHOICE, Origins
+from kvmgen.render.origins.firewall import is_said
+from kvmgen.render.origins.sysctl import bridging_origins
+from kvmgen.render.origins.walk import CHOICE, Origins, hostname_origins
 
 Place = tuple[str, Origins]
 
@@ -23,7 +25,7 @@ _IFCFG: Mapping[str, tuple[str, ...]] = {
     "VLAN_ID": ("id",),
     "VID": ("id",),
     "STP": ("stp",),
-    "DELAY": ("forward-delay",),
+    "DELAY": ("forward-delay", "stp"),
     "BRIDGING_OPTS": ("forward-delay", "stp"),
     "IPV6_AUTOCONF": ("accept-ra",),
     "DHCPV6C": ("dhcp6",),
@@ -36,7 +38,7 @@ _KEYFILE: Mapping[str, tuple[str, ...]] = {
     "vlan/id": ("id",),
     "vlan/parent": ("parent",),
     "bridge/stp": ("stp",),
-    "bridge/forward-delay": ("forward-delay",),
+    "bridge/forward-delay": ("forward-delay", "stp"),
     "bridge/vlan-filtering": ("vlans",),
     "ovs-interface": ("openvswitch",),
     "ovs-bridge/stp-enable": ("stp",),
@@ -71,7 +73,8 @@ def route_origins(link: Link, version: int) -> Iterator[Origins]:
 def global_places(node: Node) -> dict[str, Origins]:
     """el6's /etc/sysconfig/network."""
     found: dict[str, Origins] = {"": (node.origin,), **dict.fromkeys(_CHOSEN_IFCFG, CHOICE)}
-    return found | {"HOSTNAME": (node.origin.at("hostname"), node.origin), "IPV6FORWARDING": forwarding_origins(node)}
+    hostname = hostname_origins(node.origin, node.origin.at("hostname"), node.name, node.hostname)
+    return found | {"HOSTNAME": hostname, "IPV6FORWARDING": forwarding_origins(node)}
 
 
 def forwarding_origins(node: Node) -> Origins:
@@ -142,18 +145,16 @@ def _zone(link: Link, node: Node) -> Origins:
     if link.zone is not None:
         return (link.origin.at("zone"),)
     zones = node.firewall.zones if node.firewall is not None else ()
-    return tuple(zone.origin for zone in zones if link.name in zone.interfaces) or (link.origin,)
+    mine = [zone for zone in zones if link.name in zone.interfaces]
+    derived = bridging_origins(node) if not all(map(is_said, mine)) else ()
+    return (*(zone.origin for zone in mine), *derived) or (link.origin,)
 
 
 def _method(link: Link, version: int) -> Origins:
-    """What decides how the link gets addresses of an IP version: what it asks for, or the addresses that it has."""
-    own, at = link.addressing, link.origin.at
-    keys = ["dhcp4"] if version == 4 and own.dhcp4 else []
-    if version == 6:
-        keys += [key for key, said in (("dhcp6", own.dhcp6), ("accept-ra", own.accept_ra)) if said]
-    if keys:
-        return tuple(map(at, keys))
-    return tuple(origin for _, origin in _addresses(link, version)) or (at("addresses"),)
+    """What decides how the link gets addresses of an IP version: what it asks for, and the addresses that it has."""
+    asked = ("dhcp4",) if version == 4 else ("accept-ra", "dhcp6")
+    own = tuple(origin for _, origin in _addresses(link, version))
+    return (*map(link.origin.at, asked), *(own or (link.origin.at("addresses"),)))
 
 
 def _other_default(link: Link, machine: Machine, version: int) -> Origins:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import PurePosixPath
 
 from kvmgen.diagnostics import Origin
 from kvmgen.model.network import DhcpHost, VirtualNetwork
@@ -83,7 +84,8 @@ def _switch(network: VirtualNetwork, site: Site) -> Iterator[Origin]:
 def _leases(network: VirtualNetwork, site: Site) -> _Leases:
     """By address: of the network's own guests, those whose interfaces it names."""
     named = set(network.named_from)
-    nics = [nic for _, nic in site.nics() if nic.origin in named]
+    guests = (site.guests.get(PurePosixPath(origin.file).stem) for origin in network.named_from)
+    nics = [nic for guest in guests if guest is not None for nic in guest.interfaces if nic.origin in named]
     return {
         address.ip: (nic.origin.at("addresses", index), nic.origin)
         for nic in nics

@@ -20,6 +20,13 @@ The second element of a name under one parent is ``NAME[2]``, the first just ``N
 CHOICE: Origins = (Origin(f"{OWN}choice"),)
 """What kvmgen decides by itself, whatever the inventory says."""
 
+
+def hostname_origins(origin: Origin, said: Origin, name: str, hostname: str) -> Origins:
+    """Where a machine's host name is from: its own word, or its file's name and the site's domain."""
+    domain = (Origin("site.yaml", ("domain",)),) if hostname.startswith(f"{name}.") else ()
+    return (said, origin, *domain)
+
+
 _TAG = re.compile(r"\s*<(/?)([\w-]+)")
 _CLOSED = re.compile(r"/>$|</[\w-]+>$")
 

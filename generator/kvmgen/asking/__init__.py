@@ -1,4 +1,4 @@
-"""`kvmgen reach`: what was asked, as questions, and their answers as text."""
+"""`kvmgen reach`: what was asked, as questions, and their answers as text: here of one packet."""
 
 from __future__ import annotations
 
@@ -66,11 +66,12 @@ def _service(asked: Asked, ports: Mapping[str, int | str | None]) -> Service:
     for protocol, number in said.items():
         if isinstance(number, int):
             return Service(protocol=protocol, port=number)
-        return Service(protocol=protocol, type=_type(protocol, number))
+        return Service(protocol=protocol, type=type_named(protocol, number))
     return Service(protocol="ping")
 
 
-def _type(protocol: str, said: str) -> int:
+def type_named(protocol: str, said: str) -> int:
+    """The number of an ICMP or ICMPv6 type that is called by its name or number."""
     known = ICMP_TYPES if protocol == "icmp" else ICMPV6_TYPES
     if said in known:
         return known[said]
