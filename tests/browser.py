@@ -17,6 +17,8 @@ from select import select
 from time import monotonic
 from typing import Any
 
+from tests.sites import ROOT
+
 _PROGRAM = "chromium-headless-shell"
 _PATIENCE = 60.0
 _KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), "ArrowRight": (39, ""), "ArrowDown": (40, "")}
@@ -104,6 +106,12 @@ class Page:
         ended = (event["params"] for event in self.events if event["method"] == "Network.loadingFailed")
         stopped = {one["requestId"] for one in ended if one.get("blockedReason") == "csp"}
         return [one["request"]["url"] for one in sent if one["requestId"] not in stopped]
+
+
+def script(name: str) -> Path:
+    """A script for browsers that somebody else wrote."""
+    done = subprocess.run([ROOT / "tests" / "fetch-browser-scripts"], check=True, capture_output=True, text=True)
+    return Path(done.stdout.strip()) / name
 
 
 @contextmanager

@@ -21,9 +21,9 @@ HOSTS, GUESTS, KINDS = 3, 24, 4
 Content = dict[str, Any]
 
 
-def crowd(seed: int, folder: Path) -> Site:
+def crowd(seed: int, folder: Path, guests: int = GUESTS) -> Site:
     """The site of a seed, its inventory written to a folder. What checks say of it is left aside."""
-    for path, content in _crowd(random.Random(seed)).items():
+    for path, content in _crowd(random.Random(seed), guests).items():
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content, indent=1) + "\n")
@@ -32,7 +32,7 @@ def crowd(seed: int, folder: Path) -> Site:
     return site
 
 
-def _crowd(generator: random.Random) -> Mapping[str, Content]:
+def _crowd(generator: random.Random, guests: int) -> Mapping[str, Content]:
     hosts = [f"kvm{number:02d}" for number in range(1, HOSTS + 1)]
     site: dict[str, Content] = {"site.yaml": {"name": "crowd", "domain": "example.org"}}
     wire, platform = generator.random() < 0.5, generator.choice(PLATFORMS)
@@ -50,11 +50,34 @@ def _crowd(generator: random.Random) -> Mapping[str, Content]:
         site[f"filters/{name}.yaml"] = {"rules": list(_rules(generator))}
         site[f"policies/{name}.yaml"] = _policy(generator)
     kinds = [_kind(generator, modes) for _ in range(KINDS)]
-    for number in range(GUESTS):
+    for number in range(guests):
         host = generator.randrange(HOSTS)
         kind = kinds[number % KINDS]
         site[f"guests/guest{number:02d}.yaml"] = _guest(generator, number, hosts[host], kind, site)
+    if generator.random() < 0.5:
+        site["guests/router.yaml"] = _router(generator, generator.choice(hosts))
     return site
+
+
+def _router(generator: random.Random, host: str) -> Content:
+    """A guest whose inside is known, between the two bridges."""
+    reject = {"family": "ipv4", "chain": "FORWARD", "rule": "-p tcp --dport 22 -j REJECT"}
+    return {
+        "hosts": [host],
+        "memory": "1 GiB",
+        "vcpus": 1,
+        "platform": "el7",
+        "interfaces": {
+            "eth0": {
+                "bridge": "br0",
+                "addresses": ["192.0.2.200/24"],
+                "routes": [{"to": "default", "via": "192.0.2.254"}],
+            },
+            "eth1": {"bridge": "br1", "addresses": ["198.18.1.254/24"], "anti-spoofing": "mac"},
+        },
+        "sysctl": {"net.ipv4.ip_forward": 1},
+        "firewall": {"direct": [reject] if generator.random() < 0.5 else []},
+    }
 
 
 def _host(generator: random.Random, number: int, platform: str, *, shared: bool) -> Content:
@@ -106,7 +129,10 @@ def _guest(generator: random.Random, number: int, host: str, kind: Content, site
     if generator.random() < 0.1:
         nic.pop("filter", None)
         nic["policies"] = ["two"]
-    return {"hosts": [host], "memory": "1 GiB", "vcpus": 1, "interfaces": {"eth0": nic}}
+    nics = {"eth0": nic}
+    if generator.random() < 0.15:
+        nics["eth1"] = {"bridge": "br1" if kind.get("bridge") == "br0" else "br0", "dhcp4": True}
+    return {"hosts": [host], "memory": "1 GiB", "vcpus": 1, "interfaces": nics}
 
 
 def _subnets(kind: Content, site: Mapping[str, Content]) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from kvmgen.difference.attributes import differing
 from kvmgen.difference.facts import facts
-from kvmgen.difference.model import Attribute, Difference, HostChange, ObjectChange, Verb
+from kvmgen.difference.model import Attribute, Difference, Effect, HostChange, ObjectChange, Verb
 from kvmgen.difference.reading import compared
 from kvmgen.difference.revision import Problem
 from kvmgen.difference.whole import difference
@@ -25,6 +27,7 @@ from kvmgen.report.difference_json import as_json
 from kvmgen.report.difference_text import as_text
 from tests.differences import filled
 from tests.hostile import STRINGS
+from tests.readme import blocks
 from tests.sites import EXAMPLE, SMALL, write
 from tests.test_cli import run, started
 from tests.test_starter import git
@@ -357,7 +360,8 @@ def test_the_document_fits_its_schema(site: Path) -> None:
     document = json.loads(out)
     Draft202012Validator(schema.load("difference")).validate(document)
     assert (code, document["before"].startswith("HEAD ("), bool(document["hosts"])) == (0, True, True)
-    assert run("schema", "difference")[0] == 0
+    effects = schema.load("difference")["$defs"]["impact"]["properties"]["effect"]["enum"]
+    assert (effects, run("schema", "difference")[0]) == (list(Effect), 0)
 
 
 def test_the_same_bytes_every_time(site: Path) -> None:
@@ -378,3 +382,16 @@ def test_no_text_of_an_inventory_commands_a_terminal(hostile: str) -> None:
 def test_a_line_of_the_report_is_one(site: Path) -> None:
     """No text of an inventory begins a line of its own."""
     assert len(as_text(filled("x"), raw=True).splitlines()) == len(as_text(filled("x\ry"), raw=True).splitlines())
+
+
+def test_the_readme_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes, shown = blocks("What a change does")
+    shutil.copytree(EXAMPLE, tmp_path / "inventory")
+    git(tmp_path, "init", "--quiet")
+    commit(tmp_path)
+    (tmp_path / "change.diff").write_text(f"{changes}\n")
+    git(tmp_path, "apply", "change.diff")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("diff")
+    assert (code, err) == (0, "")
+    assert re.sub("[0-9a-f]{10}", "COMMIT", out.strip()) == re.sub("[0-9a-f]{10}", "COMMIT", shown)

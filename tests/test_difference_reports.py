@@ -15,7 +15,7 @@ from kvmgen.proof.services import named_services
 from kvmgen.reachability.answer import Outcome, Question, reach
 from kvmgen.reachability.matrix import matrix
 from tests.sites import EXAMPLE, write
-from tests.test_cli import run
+from tests.test_cli import run, started
 from tests.test_difference_markdown import parsed
 from tests.test_graph import HOST, JUDGES
 from tests.test_page import found, judged
@@ -184,3 +184,13 @@ def test_a_table_that_nobody_would_read(tmp_path: Path) -> None:
     grid = grid_of(site)
     assert grid.rows == ()
     assert "`kvmgen reach --matrix`" in grid.notes[0]
+
+
+@pytest.mark.parametrize("format_", ["markdown", "html"])
+def test_the_same_bytes_in_every_process(repository: Path, format_: str) -> None:
+    made = {
+        started("diff", "HEAD^", "--format", format_, "-i", str(repository / "inventory"), PYTHONHASHSEED=seed).stdout
+        for seed in ("1", "2")
+    }
+    assert len(made) == 1
+    assert len(made.pop()) > 1_000

@@ -134,7 +134,7 @@ def test_hardly_a_line_is_only_its_files(loaded: pipeline.Result) -> None:
 
 def test_a_changed_line_names_the_word_that_was_changed() -> None:
     """A sample; `python -m tests.explained` changes every word."""
-    found = [line for name in SITES for line in changed_lines(name, most=12)]
+    found = [line for name in SITES for line in changed_lines(name, most=20)]
     missed = [told for near, told in found if not near]
     print(f"{len(found) - len(missed)} of {len(found)} changed lines name the word", *missed, sep="\n")
     assert len(found) > 50

@@ -49,10 +49,7 @@ MERMAID = re.compile(
     rf"|  n[0-9]+ --[->](?:\|{_TEXT}\|)? n[0-9]+"
     r"|  classDef [a-z]+ [#\w:, -]+|  class [gn0-9,]+ [a-z]+|  linkStyle [0-9,]+ [#\w:, -]+"
 )
-"""Mermaid's own parser is a browser's, and large: this is as much of its grammar as is written.
-
-Mermaid 11.17 took all that these tests draw.
-"""
+"""As much of Mermaid's grammar as is written; Mermaid itself judges in `tests/real/test_mermaid.py`."""
 LABEL = re.compile(r"(?:[\w .,:/()\u2026\u2212-]|#[0-9]+;|<br>)*")
 
 

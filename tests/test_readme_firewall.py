@@ -23,6 +23,7 @@ SAID: dict[str, dict[str, object]] = {
     "`policies`, `rules` in them": {"firewall": {"policies": {"out": POLICY}}},
     "`direct`, `chains`": {"firewall": {"direct": [DIRECT]}},
     "`chain-policies`": {"firewall": {"chain-policies": {"FORWARD": "ACCEPT"}}},
+    "`ipv6-rpfilter`": {"firewall": {"ipv6-rpfilter": False}},
     "`isolation` at a bridge": {"bridges": {"br0": {"ports": ["eno1"], "isolation": "guests"}}},
 }
 

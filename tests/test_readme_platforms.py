@@ -21,7 +21,7 @@ Files = Mapping[str, Mapping[str, Any]]
 BASE: Files = {
     "hosts/kvm01.yaml": {
         "ethernets": {"eno1": {}, "eno2": {}, "eno3": {}},
-        "bridges": {"br0": {"ports": ["eno1"]}},
+        "bridges": {"br0": {"ports": ["eno1"], "addresses": ["2001:db8::11/64"]}},
     },
     "networks/default.yaml": {
         "hosts": {"kvm01": {}},
@@ -77,7 +77,7 @@ SAID: dict[str, Files] = {
         "guests/web01.yaml": {"interfaces": {"eth0": {"isolation-group": "shop"}}},
     },
     "bridges: `isolation: all`": {
-        "hosts/kvm01.yaml": {"bridges": {"br0": {"isolation": "all", "addresses": ["192.0.2.1/24"]}}}
+        "hosts/kvm01.yaml": {"bridges": {"br0": {"isolation": "all", "addresses": ["192.0.2.1/24", "2001:db8::11/64"]}}}
     },
     "networks: `isolation: guests`, `groups`": {
         "networks/default.yaml": {"isolation": "groups"},
@@ -100,6 +100,7 @@ SAID: dict[str, Files] = {
             }
         }
     },
+    "firewall: no reverse path filter for IPv6": {"hosts/kvm01.yaml": {"firewall": {"ipv6-rpfilter": False}}},
 }
 
 

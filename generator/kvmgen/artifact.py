@@ -9,7 +9,6 @@ from enum import StrEnum
 from kvmgen.diagnostics import Origin
 from kvmgen.value import value
 
-
 Lines = Mapping[int, tuple[Origin, ...]]
 """The places of the inventory that made the lines from a given one on, the most telling place first."""
 

@@ -279,6 +279,7 @@ def main() -> None:
         by_size(sites[-2], sites[-1], runs)
         when_up_to_date(sites[-2], runs)
         validating(sites[-2], sites[-1], runs)
+        who_reaches_whom(sites[0] if words.quick else Site(folder, 1000), sites[-1], runs)
         differing(sites[-2], sites[-1], runs)
         start_up(runs)
     share = (busy_elsewhere() - busy) / (time.perf_counter() - start)

@@ -37,11 +37,6 @@ class SiteFile:
     autostart: bool
     validate: bool
 
-    @property
-    def is_of_host(self) -> bool:
-        """Whether the file is for the host itself, not for a guest's inside."""
-        return self.kind is not Kind.GUEST_FILE
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

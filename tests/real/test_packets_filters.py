@@ -40,6 +40,7 @@ def away(lab: ExampleHost) -> Iterator[LabGuest]:
 def limit01(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "limit01") as guest:
         yield guest
+        lab.stop()  # with everybody on it
 
 
 @pytest.mark.parametrize("towards", ["the guest", "the outside"])
@@ -88,6 +89,7 @@ def test_limit_is_clean_as_well(limit01: LabGuest, away: LabGuest) -> None:
 def exercise01(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "exercise01") as guest:
         yield guest
+        lab.stop()  # with everybody on it
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -121,6 +121,7 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     files = compile_host(inventory(tmp_path_factory.mktemp("inventory"), request.param), "kvm01")
     with running_files(files, ["apart", "grouped"]) as lab, ExitStack() as everybody:
         yield Site(lab, everybody)
+        lab.stop()  # with everybody on it
 
 
 def arriving(sent: Sequence[tuple[LabGuest, LabGuest, bytes]]) -> list[bool]:

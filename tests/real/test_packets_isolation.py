@@ -45,6 +45,7 @@ def wan(request: pytest.FixtureRequest) -> Iterator[Wan]:
         guest_of(host, "ovirt02", gateways=GATEWAYS) as plain,
     ):
         yield Wan(host, away, web, plain)
+        host.stop()  # with everybody on it
 
 
 def address(guest: LabGuest, version: int) -> str:

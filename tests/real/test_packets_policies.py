@@ -55,6 +55,7 @@ def shop() -> Iterator[dict[str, LabGuest | ExampleHost]]:
         for name in ("web", "app", "db"):
             nodes[name] = stack.enter_context(guest_of(lab, f"shop-{name}01"))
         yield nodes
+        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 REACHED = {
@@ -120,6 +121,7 @@ def away(lab: ExampleHost) -> Iterator[LabGuest]:
 def listens(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "listens") as guest:
         yield guest
+        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 @VERSIONS
@@ -164,12 +166,14 @@ def test_errors_of_a_connection_pass(listens: LabGuest, away: LabGuest, version:
 def silent(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "silent") as guest:
         yield guest
+        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 @pytest.fixture(scope="module")
 def few(lab: ExampleHost) -> Iterator[LabGuest]:
     with guest_of(lab, "few") as guest:
         yield guest
+        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 @VERSIONS

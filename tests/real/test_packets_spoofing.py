@@ -68,6 +68,8 @@ def guests() -> Iterator[Mapping[str, tuple[LabGuest, LabGuest]]]:
         places = {"jp18": (jp, first), "jp19": (jp, first), "jp20": (jp, second), "jp21": (jp, first)}
         places["jp22"] = (jp7, third)
         yield {name: (stack.enter_context(guest_of(lab, name)), away) for name, (lab, away) in places.items()}
+        for lab in (jp, jp7):
+            lab.stop()  # with everybody on it
 
 
 Guests = Mapping[str, tuple[LabGuest, LabGuest]]

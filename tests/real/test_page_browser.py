@@ -11,7 +11,7 @@ import pytest
 from kvmgen import pipeline
 from kvmgen.page import Report, as_html
 from kvmgen.page.drawn import pictures
-from tests.browser import Page, browser
+from tests.browser import Page, browser, script
 from tests.differences import SAMPLE, filled
 from tests.sites import EXAMPLE
 from tests.test_page import LINKS, finding, grid
@@ -122,6 +122,17 @@ def test_it_is_shown(page: Page, file: Path, tmp_path: Path, scheme: str, width:
     told = page.value(CONTRAST)
     assert len(told) > 300
     assert [one for one in told if one[0] < 4.5] == []
+
+
+def test_it_is_accessible(page: Page, file: Path) -> None:
+    """By axe-core's rules: names, roles, landmarks, headings, tables, what can be scrolled."""
+    page.open(file)
+    page.value("for (const details of document.querySelectorAll('details')) details.open = true")
+    page.value(f"{script('axe.min.js').read_text()}; 0")
+    found = "(rule) => [rule.id, rule.help, rule.nodes.map((node) => node.html)]"
+    told = page.value(f"axe.run().then((all) => [all.violations.map({found}), all.passes.length])")
+    assert told[0] == []
+    assert told[1] > 30
 
 
 def test_the_keyboard_reaches_everything(page: Page, file: Path) -> None:

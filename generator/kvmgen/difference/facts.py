@@ -125,7 +125,7 @@ Reader = Callable[[Iterable[str]], Iterator[Fact]]
 
 _FORMATS: tuple[tuple[str, Reader], ...] = (
     (r"etc/NetworkManager/system-connections/|etc/systemd/", _by_section),
-    (r"etc/sysconfig/network-scripts/(ifcfg|keys)-|etc/sysconfig/network$|etc/sysctl", _by_key),
+    (r"etc/sysconfig/network-scripts/(ifcfg|keys)-|etc/sysconfig/network$|etc/sysctl|etc/firewalld/.+\.conf$", _by_key),
     (r"etc/sysconfig/ip6?tables$", _iptables),
     (r"etc/nftables/", _nftables),
     (r"seed/", _yaml),

@@ -12,8 +12,10 @@ from kvmgen.difference.model import Flow, Place
 from kvmgen.proof import Rendered
 from kvmgen.reachability.answer import Answer, Outcome, Service
 from kvmgen.reachability.classes import End, Ends, ends
+from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.matrix import Group, Grouped, Member, Relation, asked, relation, representatives, stay
 from kvmgen.reachability.step import Cause
+from kvmgen.reachability.topology import Site
 from kvmgen.value import record, value
 
 ABSENT = "absent"
@@ -62,6 +64,8 @@ def in_folder(made: Rendered, host: str, cause: Cause, before: bool) -> Place | 
 
 def flows(before: Rendered, after: Rendered, services: Sequence[Service], locate: Locate = in_folder) -> Flows:
     """Compare what becomes of packets in two revisions of a site."""
+    if _is_the_same(before.places.site, after.places.site):
+        return Flows()
     old = _Side(before, ends(before.consumers), True)
     new = _Side(after, ends(after.consumers), False)
     found = [
@@ -84,6 +88,19 @@ def flows(before: Rendered, after: Rendered, services: Sequence[Service], locate
         closes=tuple(flow for flow in found if flow.before == Outcome.DELIVERED),
         other=tuple(flow for flow in found if Outcome.DELIVERED not in (flow.before, flow.after)),
     )
+
+
+def _is_the_same(before: Site, after: Site) -> bool:
+    """Whether nothing differs that packets meet."""
+    if (before.parties, before.segments, before.taps) != (after.parties, after.segments, after.taps):
+        return False
+    sides = [{folder.name: (folder.platform, _deciding(folder)) for folder in site.folders} for site in (before, after)]
+    return sides[0] == sides[1]
+
+
+def _deciding(folder: Folder) -> dict[str, str]:
+    """What of a host's files isn't told by its guests' taps."""
+    return {path: text for path, text in folder.files.items() if not path.startswith("libvirt/domains/")}
 
 
 def _by_number(service: str) -> tuple[str, int, str]:

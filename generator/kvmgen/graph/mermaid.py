@@ -92,17 +92,19 @@ def _joined(texts: Iterable[str]) -> str:
 
 _UNSAFE = re.compile(r"[^\w .,:/()\u2026\u2212-]")
 _LIST = re.compile(r"^(?:[0-9]+[.)]|-)(?= )")
-_ICON = re.compile(r":(?=fa-)")
+_PICTURES = re.compile(r":(?=fa-)|\$(?=\$)")
+_JOINER = "\u2060"
 
 
 def escaped(text: str) -> str:
     """A text inside a quoted label: letters, digits and a few signs as they are, all else by its number.
 
-    A label is HTML to Mermaid, a list where it starts like one, and a picture where it names an icon of Font Awesome.
+    A label is HTML to Mermaid, a list where it starts like one, and a picture where it names an icon of Font Awesome or
+    has a formula between dollars. For these it looks once more behind numbers, so that something unseen parts them.
     """
+    text = _PICTURES.sub(lambda found: found[0] + _JOINER, text)
     text = _UNSAFE.sub(lambda found: f"#{ord(found[0])};", text)
-    text = _LIST.sub(lambda found: f"{found[0][:-1]}#{ord(found[0][-1])};", text)
-    return _ICON.sub("#58;", text)
+    return _LIST.sub(lambda found: f"{found[0][:-1]}#{ord(found[0][-1])};", text)
 
 
 def _plain(text: str) -> str:

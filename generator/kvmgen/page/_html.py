@@ -72,7 +72,7 @@ def folded(summary: Markup, *inside: Markup, class_: str = "", opened: bool = Fa
 
 def scrolling(label: str, *inside: Markup, class_: str = "wide") -> Markup:
     """What may be wider than the page: it scrolls by itself, also by the keyboard."""
-    return tag("div", *inside, class_=class_, role="region", aria_label=label, tabindex="0")
+    return tag("div", *inside, class_=class_, role="group", aria_label=label, tabindex="0")
 
 
 def section(identity: str, title: str, *inside: Markup) -> Markup:

@@ -151,7 +151,7 @@ class _Proof:
         places = self.made.places
         if places.outside_of(one.segment, one.host) is not None:
             return ANYWHERE
-        around = places.on_segment.get(one.segment, ())  # none of a card's function
+        around = places.on_segment.get(one.segment, ())  # the outside is on none
         others = (other for other in around if other != one and other.addresses)
         return next((f"{other.owner}:{other.interface}" for other in others), None)
 

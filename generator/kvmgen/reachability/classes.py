@@ -74,6 +74,7 @@ class _Maker:
     notable: set[str] = field(default_factory=set)
     hosts: dict[str, str] = field(default_factory=dict)
     groups: dict[_Told, Conditions] = field(default_factory=dict)
+    noted: set[tuple[int, str]] = field(default_factory=set)
     prints: dict[tuple[int, str], str] = field(default_factory=dict)
     lists: dict[tuple[object, ...], str] = field(default_factory=dict)
     by_segment: dict[str, list[str]] | None = None
@@ -152,7 +153,9 @@ class _Maker:
         if asked is None or asked.spread:
             asked = conditions(filters, tap.filter, values, own | {"MAC"} | ({"IP"} if learned else set()))
             self.groups[group] = asked
-        asked.add_to(self.files.atoms, tap.host)
+        if asked.spread or (id(asked), tap.host) not in self.noted:
+            self.noted.add((id(asked), tap.host))
+            asked.add_to(self.files.atoms, tap.host)
         return _Told(self.prints[key], _tokens(tap, words, asked.spread) if asked.spread else told)
 
     # -- machines ------------------------------------------------------------------------------------------------------
@@ -192,7 +195,8 @@ class _Maker:
         one = nics[0]
         alone = name if name in self.notable else ""
         if one.kind == "host":
-            around = [self._notable_on(nic) for nic in nics]
+            shared = [str(own.ip) for nic in nics for own in nic.addresses if own.ip in self.twice]
+            around = [self._notable_on(nic) for nic in nics], shared
             return digest("host", self.hosts[one.host], ways, around, alone)
         own: dict[Block, object] = {}
         for number, nic in enumerate(nics):

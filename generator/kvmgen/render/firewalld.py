@@ -1,7 +1,7 @@
 """firewalld's own files: zones, policies, direct rules up to el8, and its settings where the inventory says one.
 
-Sources: firewalld.conf(5), firewalld.zone(5), firewalld.policy(5), firewalld.richlanguage(5) and firewalld.direct(5). firewalld itself
-leaves the mode to its umask and reads any; the files hold no secret, so that they are readable here.
+Sources: firewalld.conf(5), firewalld.zone(5), firewalld.policy(5), firewalld.richlanguage(5) and firewalld.direct(5).
+firewalld itself leaves the mode to its umask and reads any; the files hold no secret, so that they are readable here.
 """
 
 from __future__ import annotations

@@ -76,13 +76,17 @@ def _flows(title: str, style: Style, flows: Sequence[Flow]) -> Iterator[Line]:
     if flows:
         yield []
         yield [(title, style)]
-    for flow in flows:
+    for flow in flows[:_LISTED]:
         way = f"  {_names(flow.sources)} -> {_names(flow.targets)}  {plain(services(flow))}"
         yield [(way, ""), (f"  {plain(flow.before)} -> {plain(flow.after)}", "dim")]
         if flow.cause is not None:
-            yield [(f"    {_place(flow.cause)}", "cyan"), (f"  {plain(flow.rule)}".rstrip(), "dim")]
+            stopped = "was stopped by" if flow.cause.before else "stopped by"
+            yield [(f"    {stopped} {plain(str(flow.cause))}", "cyan"), (f"  {plain(flow.rule)}".rstrip(), "dim")]
+    if len(flows) > _LISTED:
+        yield [(f"  ... and {len(flows) - _LISTED} more: --format json tells all", "dim")]
 
 
+_LISTED = 20
 _NAMED = 6
 
 
