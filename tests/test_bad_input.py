@@ -224,6 +224,8 @@ CONTENTS: dict[str, tuple[bytes, str]] = {
     "half of a pair, escaped": (b'title: "\\ud800"\n', "1:11: error KV002"),
     "too long a way to write a slash": (b"title: \xc0\xaf\n", "1:8: error KV001"),
     "turned round": ("title: web \u202e10\n".encode(), "1:12: error KV004"),
+    "invisible": ("title: web\u200b10\n".encode(), "1:11: error KV004"),
+    "hidden letters": ("# x\U000e0041\nhosts: [kvm1]\n".encode(), "1:4: error KV004"),
     "billion laughs": (LAUGHS.encode(), "1:4: error KV004"),
     "itself": (b"hosts: &a [*a]\n", "1:8: error KV004"),
     "an anchor": (b"hosts: &a [kvm1]\n", "1:8: error KV004"),

@@ -168,22 +168,25 @@ def test_the_table_says_what_reach_says(tmp_path: Path) -> None:
 
 
 def test_a_table_that_nobody_would_read(tmp_path: Path) -> None:
+    hosts = {"hosts/kvm1.yaml": HOST, "hosts/kvm2.yaml": HOST.replace("[eno1]}", "[eno1], addresses: [10.9.0.1/24]}")}
     nic = "{{eth0: {{bridge: br0, addresses: [10.0.{0}.1/24], filter: f{0:02}}}}}"
     guests = {
         f"guests/web{number:02}.yaml": f"hosts: [kvm1]\ninterfaces: {nic.format(number)}\n" for number in range(70)
     }
+    guests["guests/other.yaml"] = "hosts: [kvm2]\ninterfaces: {eth0: {bridge: br0, addresses: [10.9.0.2/24]}}\n"
     filters = {
         f"filters/f{number:02}.yaml": "rules:\n  - {priority: 500, action: accept, direction: in, tcp: {dstportstart: "
         f"{1000 + number}}}}}\n  - {{priority: 1000, action: drop, direction: inout, all: {{}}}}\n"
         for number in range(70)
     }
-    site = pipeline.load(
-        write(tmp_path, {"site.yaml": "name: test\n", "hosts/kvm1.yaml": HOST, **guests, **filters})
-    ).site
+    site = pipeline.load(write(tmp_path, {"site.yaml": "name: test\n", **hosts, **guests, **filters})).site
     assert site is not None
-    grid = grid_of(site)
+    grid = grid_of(site, {"kvm1"})
     assert grid.rows == ()
     assert "`kvmgen reach --matrix`" in grid.notes[0]
+    near = grid_of(site, {"kvm2"})
+    assert [end.names for end in near.rows] == [("outside",), ("kvm2",), ("other",)]
+    assert near.notes[0].startswith("Of the hosts that change")
 
 
 @pytest.mark.parametrize("format_", ["markdown", "html"])

@@ -65,6 +65,7 @@ COMMANDS = [
     ),
     *(("reach", "outside", "web1", "--tcp", "22", "--format", format_) for format_ in ("text", "json")),
     *(("reach", "--matrix", "--format", format_) for format_ in ("text", "json", "csv")),
+    *(("reach", "--matrix", "--format", format_) for format_ in ("text", "json", "csv")),
     *(("validate", "--format", format_) for format_ in ("text", *MACHINE_FORMATS)),
 ]
 

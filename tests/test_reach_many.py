@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from kvmgen.asking import Unanswerable
+from kvmgen.asking import Unanswerable, many
 from kvmgen.asking.services import services_of
 from kvmgen.proof import rendered
 from kvmgen.proof.services import named_services, unnamed_services
@@ -48,6 +49,14 @@ def test_the_whole_table_names_everybody_and_what_was_asked() -> None:
     assert max(map(len, out.splitlines())) < 160
     for name in (*example().hosts, *example().guests, "outside"):
         assert name in out
+
+
+def test_more_answers_than_anybody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_MOST", 1000)
+    monkeypatch.setenv("COLUMNS", "300")
+    code, out, err = run("reach", "--matrix", "--services", "ping", "-i", INVENTORY)
+    assert (code, out) == (2, "")
+    assert re.search(r"this asks for \d,\d{3} answers, as so many ends differ from each other", err)
 
 
 def test_what_stands_for_the_ports_that_nobody_names_is_told() -> None:

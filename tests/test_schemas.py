@@ -76,9 +76,9 @@ def test_an_editor_shows_what_helps(name: str) -> None:
         told = str(default).lower() if isinstance(default, bool) else str(default)
         if not isinstance(default, dict | None) and f"Default: {told}." not in node["description"]:
             hidden.append(way)
-        kinds = [resolved(name, branch)[1].get("type") for branch in node.get("oneOf", ())]
-        objects = [example for example in node.get("examples", ()) if isinstance(example, dict)]
-        if any(kind != "object" for kind in kinds) and objects:
+        forms = [resolved(name, branch)[1] for branch in node.get("oneOf", ())]
+        examples = [example for one in (node, *forms) for example in one.get("examples", ())]
+        if any(one.get("type") != "object" for one in forms) and any(isinstance(one, dict) for one in examples):
             offered.append(way)
     assert (hidden, offered) == ([], [])
 

@@ -230,6 +230,14 @@ def guest_of(lab: ExampleHost, name: str, gateways: Sequence[str] = ()) -> Itera
         yield started
 
 
+@contextmanager
+def lasting_guest_of(lab: ExampleHost, name: str) -> Iterator[LabGuest]:
+    """The same for as long as anybody needs the host, which ends with it: libvirt takes its time guest by guest."""
+    with guest_of(lab, name) as guest:
+        yield guest
+        lab.stop()
+
+
 def _keep_to_own_link_local(guest: LabGuest) -> None:
     """A guest that was given a link-local address doesn't use the one that its kernel derives."""
     if any(address.startswith("fe80:") for address in guest.addresses):

@@ -11,7 +11,16 @@ import pytest
 from tests.lab import frames
 from tests.lab.guest import LabGuest
 from tests.lab.probe import between
-from tests.real.packets import ExampleHost, guest_of, listening, outside, running, take_lease, udp_answered, wrong
+from tests.real.packets import (
+    ExampleHost,
+    lasting_guest_of,
+    listening,
+    outside,
+    running,
+    take_lease,
+    udp_answered,
+    wrong,
+)
 from tests.real.spoofing import sources
 
 pytestmark = pytest.mark.real
@@ -38,9 +47,8 @@ def away(lab: ExampleHost) -> Iterator[LabGuest]:
 
 @pytest.fixture(scope="module")
 def limit01(lab: ExampleHost) -> Iterator[LabGuest]:
-    with guest_of(lab, "limit01") as guest:
+    with lasting_guest_of(lab, "limit01") as guest:
         yield guest
-        lab.stop()  # with everybody on it
 
 
 @pytest.mark.parametrize("towards", ["the guest", "the outside"])
@@ -87,9 +95,8 @@ def test_limit_is_clean_as_well(limit01: LabGuest, away: LabGuest) -> None:
 
 @pytest.fixture(scope="module")
 def exercise01(lab: ExampleHost) -> Iterator[LabGuest]:
-    with guest_of(lab, "exercise01") as guest:
+    with lasting_guest_of(lab, "exercise01") as guest:
         yield guest
-        lab.stop()  # with everybody on it
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -134,17 +141,22 @@ def test_the_exercise_is_clean(exercise01: LabGuest, away: LabGuest) -> None:
 # -- system 4: an address from DHCP alone ------------------------------------------------------------------------------
 
 
-def test_only_the_lease_passes(lab: ExampleHost) -> None:
+@pytest.fixture(scope="module")
+def clean01(lab: ExampleHost) -> Iterator[LabGuest]:
+    with lasting_guest_of(lab, "clean01") as guest:
+        yield guest
+
+
+def test_only_the_lease_passes(lab: ExampleHost, clean01: LabGuest) -> None:
     """libvirt's own dnsmasq gives the address; what the guest claimed before or claims beside it stays out."""
     claimed, other = "192.168.122.254", "192.168.122.253"
-    with guest_of(lab, "clean01") as guest:
-        gateway = lab.run("cat", "/sys/class/net/virbr0/address").stdout.strip()
-        router = LabGuest(lab, "virbr0", tap="virbr0", mac=gateway, addresses=["192.168.122.1/24"])
-        guest.addresses = (f"{claimed}/24",)
-        before = {**sources(guest, router, {claimed: False, other: False})}
-        assert wrong(guest, lab, before, "virbr0") == {}
-        leased = take_lease(guest)
-        assert leased not in (claimed, other)
-        assert any(guest.ping("192.168.122.1", count=1).all_answered for _ in range(LEASE_PATIENCE))
-        after = sources(guest, router, {leased: True, claimed: False, other: False})
-        assert wrong(guest, lab, after, "virbr0") == {}
+    gateway = lab.run("cat", "/sys/class/net/virbr0/address").stdout.strip()
+    router = LabGuest(lab, "virbr0", tap="virbr0", mac=gateway, addresses=["192.168.122.1/24"])
+    clean01.addresses = (f"{claimed}/24",)
+    before = {**sources(clean01, router, {claimed: False, other: False})}
+    assert wrong(clean01, lab, before, "virbr0") == {}
+    leased = take_lease(clean01)
+    assert leased not in (claimed, other)
+    assert any(clean01.ping("192.168.122.1", count=1).all_answered for _ in range(LEASE_PATIENCE))
+    after = sources(clean01, router, {leased: True, claimed: False, other: False})
+    assert wrong(clean01, lab, after, "virbr0") == {}

@@ -15,7 +15,7 @@ from tests.lab.netns import Node, in_netns, open_socket
 from tests.real.packets import (
     ExampleHost,
     compile_host,
-    guest_of,
+    lasting_guest_of,
     listening,
     outside,
     running,
@@ -53,9 +53,8 @@ def shop() -> Iterator[dict[str, LabGuest | ExampleHost]]:
         nodes: dict[str, LabGuest | ExampleHost] = {"host": lab}
         nodes["outside"] = stack.enter_context(outside(lab, "eno1", "br0", around))
         for name in ("web", "app", "db"):
-            nodes[name] = stack.enter_context(guest_of(lab, f"shop-{name}01"))
+            nodes[name] = stack.enter_context(lasting_guest_of(lab, f"shop-{name}01"))
         yield nodes
-        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 REACHED = {
@@ -119,9 +118,8 @@ def away(lab: ExampleHost) -> Iterator[LabGuest]:
 
 @pytest.fixture(scope="module")
 def listens(lab: ExampleHost) -> Iterator[LabGuest]:
-    with guest_of(lab, "listens") as guest:
+    with lasting_guest_of(lab, "listens") as guest:
         yield guest
-        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 @VERSIONS
@@ -164,16 +162,14 @@ def test_errors_of_a_connection_pass(listens: LabGuest, away: LabGuest, version:
 
 @pytest.fixture(scope="module")
 def silent(lab: ExampleHost) -> Iterator[LabGuest]:
-    with guest_of(lab, "silent") as guest:
+    with lasting_guest_of(lab, "silent") as guest:
         yield guest
-        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 @pytest.fixture(scope="module")
 def few(lab: ExampleHost) -> Iterator[LabGuest]:
-    with guest_of(lab, "few") as guest:
+    with lasting_guest_of(lab, "few") as guest:
         yield guest
-        lab.stop()  # with all that is on it: guest by guest libvirt takes its time
 
 
 @VERSIONS
@@ -201,7 +197,12 @@ def test_a_limit_of_connections(few: LabGuest, away: LabGuest, version: int) -> 
             assert client.send(b"still there") == 11
 
 
-def test_a_lease_needs_no_word(lab: ExampleHost) -> None:
+@pytest.fixture(scope="module")
+def leased(lab: ExampleHost) -> Iterator[LabGuest]:
+    with lasting_guest_of(lab, "leased") as guest:
+        yield guest
+
+
+def test_a_lease_needs_no_word(leased: LabGuest) -> None:
     """The guest asks nobody but the DHCP server, which is the host."""
-    with guest_of(lab, "leased") as guest:
-        assert take_lease(guest).startswith("198.51.100.")
+    assert take_lease(leased).startswith("198.51.100.")

@@ -8,7 +8,7 @@ from kvmgen.pipeline import Result
 from kvmgen.proof import rendered
 from kvmgen.proof.services import named_services, unnamed_services
 from kvmgen.reachability.classes import Ends, ends
-from kvmgen.reachability.matrix import matrix
+from kvmgen.reachability.matrix import matrix, questions
 from kvmgen.report import matrix_data, matrix_text, reached
 from kvmgen.value import value
 
@@ -31,12 +31,27 @@ def ask_all(result: Result, asked: AskedOfAll, told: str, *, each: bool = False)
     names = [None if one is None else _ends(known, one) for one in (asked.sources, asked.targets)]
     services = services_of(asked.services) or named_services(result.site)
     services = tuple(service for service in services if set(service.versions) & set(asked.versions))
+    _check_size(questions(known, services, names))
     found = matrix(made.consumers, services, sources=names[0], targets=names[1], known=known, versions=asked.versions)
     if told == "json":
         return matrix_data.as_json(found, reached.Places(made, result.sources).inventory)
     if told == "csv":
         return matrix_data.each_as_csv(found, made.places) if each else matrix_data.as_csv(found)
     return matrix_text.as_text(found, () if asked.services else unnamed_services(result.site))
+
+
+_MOST = 4_000_000
+"""Answers that a machine of today has the memory for."""
+
+
+def _check_size(answers: int) -> None:
+    """Refuse what would take hours: machines that all differ."""
+    if answers > _MOST:
+        message = (
+            f"this asks for {answers:,} answers, as so many ends differ from each other: "
+            "name whom it is about (FROM, TO), or fewer --services"
+        )
+        raise Unanswerable(message)
 
 
 def _ends(known: Ends, names: str) -> list[str]:

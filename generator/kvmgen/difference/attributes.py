@@ -86,6 +86,8 @@ def _whole(element: str, facts: Facts, is_new: bool) -> Found:
 
 def _values(name: str, before: list[Fact], after: list[Fact]) -> Iterator[Found]:
     """What became of the values of one name."""
+    if [fact.value for fact in before] == [fact.value for fact in after]:
+        return
     removed, added = _without(before, after), _without(after, before)
     for old, new in _pairs(removed, added):
         yield Found(

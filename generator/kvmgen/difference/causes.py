@@ -12,6 +12,7 @@ from kvmgen.diagnostics import Origin
 from kvmgen.difference.attributes import Found
 from kvmgen.difference.model import Place
 from kvmgen.difference.sides import Side
+from kvmgen.inventory.read import SITE_FILE
 from kvmgen.model.site import Site
 from kvmgen.value import record
 
@@ -34,10 +35,26 @@ class Causes:
     def __init__(self, before: Side | None, after: Side | None, changed: Collection[str]) -> None:
         """``changed`` are the inventory's files that differ, as the inventory names them."""
         both = [side for side in (after, before) if side is not None]
+        self._changed = changed
+        self._known: dict[object, tuple[Place, ...]] = {}
         self._sides = tuple(_Changed(side, _other(side, before, after), changed) for side in both)
 
     def of(self, found: Found, old: Artifact | None, new: Artifact | None) -> tuple[Place, ...]:
-        """What caused an attribute to change: the newer side's line, or the older one's that is gone."""
+        """What caused an attribute to change: the newer side's line, or the older one's that is gone.
+
+        What changes alike in many files for which no more than a default has changed has one cause.
+        """
+        shared = frozenset(
+            origin for one in (old, new) if one for origin in one.sources if origin.file in self._changed
+        )
+        by_default = shared and all(origin.file == SITE_FILE for origin in shared)
+        path = "" if by_default else next(one.path for one in (new, old) if one)
+        key = path, found.name, found.before, found.after, shared
+        if key not in self._known:
+            self._known[key] = self._of(found, old, new)
+        return self._known[key]
+
+    def _of(self, found: Found, old: Artifact | None, new: Artifact | None) -> tuple[Place, ...]:
         words = _Words(found.name, found.after, found.before)
         for side in self._sides:
             artifact, lines = (old, found.old) if side.side.before else (new, found.new)

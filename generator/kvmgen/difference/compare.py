@@ -11,16 +11,17 @@ from types import MappingProxyType
 from kvmgen.artifact import APPLY_ORDER, Artifact, Kind
 from kvmgen.difference.attributes import Found, differing
 from kvmgen.difference.causes import Causes
-from kvmgen.difference.facts import facts
+from kvmgen.difference.facts import facts_of_both
 from kvmgen.difference.impact import Applying
 from kvmgen.difference.model import Attribute, FileChange, HostChange, Impact, ObjectChange, Place, Verb
 from kvmgen.difference.sides import HostSide, Side
 from kvmgen.output.manifest import NAME as MANIFEST
+from kvmgen.parallel import mapped
 from kvmgen.value import record
 
 Artifacts = Mapping[str, Artifact]
 _NOTHING: Artifacts = MappingProxyType({})
-ImpactOf = Callable[[ObjectChange], Impact]
+ImpactOf = Callable[[ObjectChange], Impact | None]
 
 
 def host_changes(
@@ -32,16 +33,25 @@ def host_changes(
     """
     old, new = (before.hosts if before else {}), (after.hosts if after else {})
     homes = Homes(_homes(before), _homes(after))
-    found = []
-    for name in sorted(name for name in {*old, *new} if only is None or name in only):
-        one, other = old.get(name), new.get(name)
-        objects = tuple(_objects(one, other, causes, homes))
-        verb = Verb.ADDED if one is None else Verb.REMOVED if other is None else Verb.CHANGED
-        known = other or one
-        assert known is not None
-        if objects or verb is not Verb.CHANGED:
-            found.append(HostChange(host=name, platform=known.platform, verb=verb, objects=objects))
-    return tuple(found)
+
+    def change(name: str) -> HostChange | None:
+        return _host(old.get(name), new.get(name), causes, homes)
+
+    names = sorted(name for name in {*old, *new} if only is None or name in only)
+    return tuple(found for found in mapped(change, names, worth=_HOSTS_A_PROCESS) if found is not None)
+
+
+_HOSTS_A_PROCESS = 12
+
+
+def _host(before: HostSide | None, after: HostSide | None, causes: Causes, homes: Homes) -> HostChange | None:
+    objects = tuple(_objects(before, after, causes, homes))
+    verb = Verb.ADDED if before is None else Verb.REMOVED if after is None else Verb.CHANGED
+    known = after or before
+    assert known is not None
+    if not objects and verb is Verb.CHANGED:
+        return None
+    return HostChange(host=known.name, platform=known.platform, verb=verb, objects=objects)
 
 
 @record
@@ -130,6 +140,7 @@ _NAMES = (
     (r"etc/firewalld/zones/(.+)\.xml", "zone {0}"),
     (r"etc/firewalld/policies/(.+)\.xml", "policy {0}"),
     (r"etc/firewalld/direct\.xml", "direct rules"),
+    (r"etc/firewalld/firewalld\.conf", "firewalld's settings"),
     (r"etc/sysconfig/(ip6?tables)", "{0}"),
     (r"guests/([^/]+)/.+", "{0}"),
     (r"var/lib/libvirt/images/kvmgen-(.+)-seed\.iso", "{0}"),
@@ -257,10 +268,7 @@ def _of_file(
     found = list(_manifest(old, new))
     before, after = _text(old), _text(new)
     if before != after:
-        said = differing(
-            facts(path, before, after, old_names) if before else [],
-            facts(path, after, before, new_names) if after else [],
-        )
+        said = differing(*facts_of_both(path, before, after, (old_names, new_names)))
         inside = list(said)
         found += inside or [Found(name="text", before=_lines(before, after), after=_lines(after, before))]
     elif old is not None and new is not None and old.content != new.content:

@@ -13,13 +13,20 @@ Names = Mapping[str, str]
 """What things are called instead of by their MACs."""
 
 
-def facts(path: str, text: str, other: str, names: Names) -> list[Fact]:
-    """What a file says; ``path`` is its way in the host's folder, which tells its format.
+def facts_of_both(path: str, before: str, after: str, names: tuple[Names, Names]) -> tuple[list[Fact], list[Fact]]:
+    """What two versions of a file say, in which things are called alike.
 
-    ``other`` is the text that it is compared with: things are called alike in both.
+    ``path`` is its way in the host's folder, which tells its format; ``names`` are each version's own.
     """
+    several = crowded(before) | crowded(after) if path.endswith(".xml") else frozenset()
+    return _facts(path, before, several, names[0]), _facts(path, after, several, names[1])
+
+
+def _facts(path: str, text: str, several: frozenset[str], names: Names) -> list[Fact]:
+    if not text:
+        return []
     if path.endswith(".xml"):
-        return list(xml_facts(text, names, crowded(text) | crowded(other)))
+        return list(xml_facts(text, names, several))
     inner = re.sub(r"^guests/[^/]+/", "", path)
     reader = next((reader for pattern, reader in _FORMATS if re.match(pattern, inner)), _by_line)
     return list(reader(text.splitlines()))

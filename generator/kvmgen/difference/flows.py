@@ -13,7 +13,7 @@ from kvmgen.proof import Rendered
 from kvmgen.reachability.answer import Answer, Outcome, Service
 from kvmgen.reachability.classes import End, Ends, ends
 from kvmgen.reachability.folder import Folder
-from kvmgen.reachability.matrix import Group, Grouped, Member, Relation, asked, relation, representatives, stay
+from kvmgen.reachability.matrix import Group, Grouped, Member, Relation, asked, relation, representatives
 from kvmgen.reachability.step import Cause
 from kvmgen.reachability.topology import Site
 from kvmgen.value import record, value
@@ -115,13 +115,13 @@ def _changes(
     old: _Side, new: _Side, services: Sequence[Service], locate: Locate
 ) -> Iterator[tuple[_Names, _Names, tuple[_Change, ...]]]:
     """The changes of each pair of classes, by the ends that they are true of."""
-    pairs = _pairs(old.ends, new.ends)
+    groups = _joint_groups(old.ends, new.ends)
     same_routers = old.ends.routers == new.ends.routers
-    for sources, group in pairs:
-        for targets, other in pairs:
+    moved = [(keys, group) for keys, group in groups if not (same_routers and keys[0] == keys[1] and group.stays)]
+    for sources, group in groups:
+        is_settled = same_routers and sources[0] == sources[1] and group.stays
+        for targets, other in moved if is_settled else groups:
             unchanged = same_routers and sources[0] == sources[1] and targets[0] == targets[1]
-            if unchanged and stay(group, other):
-                continue
             found = {
                 where: () if unchanged and where[0] == where[1] else _compared(old, new, *pair, services, locate)
                 for where, pair in representatives(group, other).items()
@@ -129,7 +129,7 @@ def _changes(
             yield from _spread(group, other, found)
 
 
-def _pairs(old: Ends, new: Ends) -> list[tuple[tuple[str, str], Group]]:
+def _joint_groups(old: Ends, new: Ends) -> list[tuple[tuple[str, str], Group]]:
     """The ends of both revisions, together where they are alike in both."""
     names = dict.fromkeys((*old.known, *new.known))
     return list(Grouped(_joined(name, old.known.get(name), new.known.get(name)) for name in names))

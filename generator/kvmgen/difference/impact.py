@@ -50,8 +50,13 @@ class Applying:
         """The links that administrators come in by."""
         return ways_in(self._host) if self._host else frozenset()
 
-    def impact_of(self, change: ObjectChange) -> Impact:
-        """What becomes of an object: the heaviest of what becomes of its files."""
+    def impact_of(self, change: ObjectChange) -> Impact | None:
+        """What becomes of an object: the heaviest of what becomes of its files.
+
+        ``None`` where the host leaves the inventory: nothing is applied to it any more, and it stays as it is.
+        """
+        if self._is_left:
+            return None
         paths = [file.path for file in change.files] or list(self._paths_of(change))
         return joined(map(self.of_path, paths)) or _LIVE
 
@@ -70,8 +75,6 @@ class Applying:
         known = after or before
         if known is None:
             return _LIVE
-        if self._is_left:
-            return Impact(effect=Effect.LIVE, why="the host leaves the inventory, and stays as it is")
         found = _OF_KIND.get(known.kind, _of_another)(self, path, before, after)
         return replace(found, why=_ANOTHER_UUID) if _has_another_uuid(before, after) else found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -58,11 +57,14 @@ class _Reader:
 
 
 def crowded(text: str) -> frozenset[str]:
-    """The tags that some element has more than once in it: each of those needs a name."""
+    """Of the tags that need no name alone, those that some element has more than once in it."""
     found: set[str] = set()
-    for element in _xml.read(text).iter() if text else ():
-        counted = Counter(str(child.tag) for child in _xml.children(element))
-        found.update(tag for tag, count in counted.items() if count > 1)
+    seen: set[tuple[Element | None, str]] = set()
+    for element in _xml.read(text).iter(*_ALONE) if text else ():
+        place = element.getparent(), str(element.tag)
+        if place in seen:
+            found.add(place[1])
+        seen.add(place)
     return frozenset(found)
 
 

@@ -43,9 +43,13 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _LARGEST = 2**63
 _PROPERTY = re.compile(r"(?:^|[\s\[{,:])[!&]", re.MULTILINE)
-_NOT_TEXT = "[^\t\n\r -~\xa0-\u2027\u202f-\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-"""What YAML doesn't allow, a byte order mark within the text, the line breaks that only YAML 1.1 knows, and what turns
-round the direction of writing: a line would read in another order than it is meant in."""
+_NOT_TEXT = (
+    "[^\t\n\r -~\xa0-\u180d\u180f-\u200a\u200c-\u2027\u202f-\u205f\u2065\u206a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
+    "\U00010000-\U000dffff\U000e1000-\U0010ffff]"
+)
+"""What YAML doesn't allow, a byte order mark within the text, the line breaks that only YAML 1.1 knows, what turns the
+direction of writing round (a line would read in another order than it is meant in), and what nobody sees, such as the
+zero-width space and the tag characters; but for what joins letters of some scripts."""
 _NUMBER_STARTS = frozenset("+-.0123456789")
 
 

@@ -45,14 +45,15 @@ def assembled(compared: Compared, difference: Difference, links: Links) -> Repor
     """What a page shows of a difference."""
     before = compared.before.result.site if compared.before.result else None
     after = compared.after.result.site if compared.after.result else None
-    first, whole = pictures(before, after, {host.host for host in difference.hosts}) if after else ((), ())
+    changed = {host.host for host in difference.hosts}
+    first, whole = pictures(before, after, changed) if after else ((), ())
     return Report(
         site=site_of(compared),
         difference=difference,
         pictures=first,
         whole=whole,
         findings=tuple(_findings(compared.after)),
-        grid=grid_of(after) if after else None,
+        grid=grid_of(after, changed) if after else None,
         links=links,
     )
 

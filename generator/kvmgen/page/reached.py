@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from kvmgen.model.site import Site
 from kvmgen.page.grid import End, Grid
@@ -17,17 +18,24 @@ MOST_CLASSES = 60
 """A wider table is read by nobody; `kvmgen reach --matrix` tells all of it."""
 
 
-def grid_of(site: Site) -> Grid:
-    """Who reaches whom in a site, on the services that it names; without rows where that is too much for a page."""
+def grid_of(site: Site, changed: Collection[str]) -> Grid:
+    """Who reaches whom on the services that the site names; where that is too much for a page, on hosts that change.
+
+    Without rows where that is too much as well.
+    """
     consumers = rendered(site).consumers
     known = ends(consumers)
-    classes = len({end.key for end in known.known.values()})
-    if classes > MOST_CLASSES:
-        note = (
-            f"{classes:,} kinds of ends are more than a page can show: `kvmgen reach --matrix` tells who reaches whom."
-        )
-        return Grid(rows=(), columns=(), cells=(), notes=(note,))
-    return as_grid(matrix(consumers, named_services(site), known=known))
+    near = {name for name, end in known.known.items() if end.host in changed or end.kind == "outside"}
+    for names, note in ((None, ()), (near, (_NEAR,))):
+        if len({end.key for name, end in known.known.items() if names is None or name in names}) <= MOST_CLASSES:
+            found = matrix(consumers, named_services(site), known=known, sources=names, targets=names)
+            grid = as_grid(found)
+            return replace(grid, notes=(*note, *grid.notes))
+    return Grid(rows=(), columns=(), cells=(), notes=(_TOO_MANY,))
+
+
+_NEAR = "Of the hosts that change, and the outside; `kvmgen reach --matrix` tells who reaches whom in the whole site."
+_TOO_MANY = "More kinds of ends than a page can show: `kvmgen reach --matrix` tells who reaches whom."
 
 
 def as_grid(found: Matrix) -> Grid:

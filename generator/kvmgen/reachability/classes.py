@@ -76,6 +76,7 @@ class _Maker:
     groups: dict[_Told, Conditions] = field(default_factory=dict)
     noted: set[tuple[int, str]] = field(default_factory=set)
     prints: dict[tuple[int, str], str] = field(default_factory=dict)
+    nics: dict[str, str] = field(default_factory=dict)
     lists: dict[tuple[object, ...], str] = field(default_factory=dict)
     by_segment: dict[str, list[str]] | None = None
 
@@ -203,7 +204,8 @@ class _Maker:
             own |= {point(address.ip): (_OWN, number, at) for at, address in enumerate(nic.addresses)}
             own[mac_block(nic.mac)] = (_OWN, number)
         inside = list(self.files.said(name, one.host, own)) if one.owner in self.places.site.insides else None
-        told = [self._nic(nic) for nic in nics]
+        told = [digest(self._nic(nic)) for nic in nics]
+        self.nics |= {nic.mac: one for nic, one in zip(nics, told, strict=True)}
         return digest("guest", {nic.host: self.hosts[nic.host] for nic in nics}[one.host], told, ways, inside, alone)
 
     def _nic(self, nic: Attachment) -> object:
@@ -271,7 +273,8 @@ class _Maker:
             for one in nics:
                 if one.kind == "guest":
                     shared = [str(own.ip) for own in one.addresses if own.ip in self.twice]
-                    found.setdefault(one.segment, []).extend((address, keys[name]) for address in shared)
+                    what = keys[name] if one.owner in self.places.site.insides else self.nics[one.mac]
+                    found.setdefault(one.segment, []).extend((address, what) for address in shared)
         return {segment: sorted(several) for segment, several in found.items() if several}
 
 

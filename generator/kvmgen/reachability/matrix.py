@@ -7,6 +7,7 @@ same.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Generic, TypeVar
 
 from kvmgen.reachability.alike import answers
@@ -64,7 +65,7 @@ class Group:
 def representatives(sources: Group, targets: Group) -> dict[Relation, tuple[Member, Member]]:
     """A pair for each relation in which two of the groups' ends are."""
     found: dict[Relation, tuple[Member, Member]] = {}
-    possible = 1 << (1 if stay(sources, targets) else len(sources.on))
+    possible = 1 << (1 if sources.stays and targets.stays else len(sources.on))
     for hosts, others in _together(sources, targets):
         pair = _different(sources.at[hosts], targets.at[others])
         if pair is not None:
@@ -75,11 +76,6 @@ def representatives(sources: Group, targets: Group) -> dict[Relation, tuple[Memb
     if apart is not None:
         found[relation(*apart)] = apart
     return found
-
-
-def stay(sources: Group, targets: Group) -> bool:
-    """Whether two ends of the groups are on one host either in all of the sites that are asked or in none."""
-    return sources.stays and targets.stays
 
 
 def _together(sources: Group, targets: Group) -> Iterator[tuple[Hosts, Hosts]]:
@@ -176,6 +172,12 @@ def matrix(
         for service, version, answer in asked(consumers, found, one.name, two.name, services, versions)
     ]
     return Matrix(classes=tuple(classes.groups), services=tuple(services), cells=tuple(cells))
+
+
+def questions(known: Ends, services: Sequence[Service], names: Iterable[Collection[str] | None]) -> int:
+    """How many answers a matrix would have at most, but for what differs on one host."""
+    classes = [len({end.key for end in known.known.values() if few is None or end.name in few}) for few in names]
+    return prod(classes) * sum(len(service.versions) for service in services)
 
 
 class _Numbered:

@@ -6,7 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kvmgen.model.site import Site
@@ -22,7 +22,7 @@ from tests.lab.agreement.special import Special, arrivals, specials
 from tests.lab.agreement.special import predicted as passes
 from tests.lab.agreement.stage import ports_named, staged
 from tests.lab.agreement.traffic import Probe, Service, services
-from tests.real.packets import compile_host
+from tests.real.packets import Compiled, compile_host
 
 UNKNOWN = "unknown"
 
@@ -134,12 +134,30 @@ def compare_host(
     began = time.monotonic()
     site = load(inventory).site
     assert site is not None
-    with staged(compile_host(inventory, host), site) as stage, probing(stage) as prober:
+    files = _needed(compile_host(inventory, host), wish.between)
+    with staged(files, site) as stage, probing(stage) as prober:
         figures = compare_stage(stage, prober, site, wish)
         if look is not None:
             look(stage, figures)
     figures.seconds = time.monotonic() - began
     return figures
+
+
+def _needed(files: Compiled, names: Collection[str]) -> Compiled:
+    """The host without the guests that aren't asked for, but for those that lead to others."""
+    if not names:
+        return files
+    left_out = [
+        name
+        for name, guest in files.guests.items()
+        if name not in names
+        and (guest.inside is None or not any("forward" in setting.key for setting in guest.inside.sysctl))
+    ]
+    folders = tuple(f"guests/{name}/" for name in left_out)
+    domains = {f"libvirt/domains/{name}.xml" for name in left_out}
+    texts = {path: text for path, text in files.texts.items() if path not in domains and not path.startswith(folders)}
+    guests = {name: guest for name, guest in files.guests.items() if name not in left_out}
+    return replace(files, guests=guests, texts=texts)
 
 
 def compare_stage(stage: Stage, prober: Prober, site: Site, wish: Wish) -> Figures:

@@ -67,7 +67,8 @@ def smallest(files: Files, wrong: Compared | ComparedSpecial) -> Files:
                 return False
             return wrong.what in (one.what for one in figures.disagreed)
 
-        return shrunk(files, is_the_same, Path(scratch, "repaired"))
+        # What only comes of all probes together can't be asked for piece by piece.
+        return shrunk(files, is_the_same, Path(scratch, "repaired")) if is_the_same(files) else files
 
 
 def _pieces(files: Files) -> Iterator[Piece]:
