@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +32,7 @@ from tests.differences import filled
 from tests.hostile import STRINGS
 from tests.readme import blocks
 from tests.sites import EXAMPLE, SMALL, write
-from tests.test_cli import run, started
+from tests.test_cli import GENERATOR, run, started
 from tests.test_starter import git
 
 SITE: Mapping[str, str] = {
@@ -382,6 +385,20 @@ def test_no_text_of_an_inventory_commands_a_terminal(hostile: str) -> None:
 def test_a_line_of_the_report_is_one(site: Path) -> None:
     """No text of an inventory begins a line of its own."""
     assert len(as_text(filled("x"), raw=True).splitlines()) == len(as_text(filled("x\ry"), raw=True).splitlines())
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_colours_are_for_terminals_alone(site: Path, forbidden: bool) -> None:
+    edit(site, "guests/web1.yaml", "vcpus: 2", "vcpus: 3")
+    reader, writer = os.openpty()
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(GENERATOR), "TERM": "xterm-256color"}
+    environment |= {"NO_COLOR": "1"} if forbidden else {}
+    subprocess.run([sys.executable, "-m", "kvmgen", "diff"], check=True, cwd=site, stdout=writer, env=environment)
+    os.close(writer)
+    shown = os.read(reader, 100_000)
+    os.close(reader)
+    assert (b"\x1b[32m3\x1b[0m" in shown, b"\x1b" in shown) == (not forbidden, not forbidden)
+    assert re.sub(rb"\x1b\[[0-9;]*m|\r", b"", shown).decode() == run("diff")[1]
 
 
 def test_the_readme_tells_the_truth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ def test_a_large_site_is_read_in_part(tmp_path: Path, monkeypatch: pytest.Monkey
     other = tmp_path / "inventory/guests/g00030.yaml"
     other.write_text(other.read_text().replace("bridge: br1", MAC))
     commit(tmp_path)
+    assert run("diff")[1].startswith("Nothing changes.\n")
     guest = tmp_path / "inventory/guests/g00005.yaml"
     text = guest.read_text()
     guest.write_text(text.replace("vcpus: 2", "vcpus: 3"))

@@ -1,4 +1,4 @@
-"""What nobody can tell of a packet is told only where it decides: el7's networks have their rules in no certain order."""
+"""What nobody can tell of a packet counts only where it decides: the rules of el7's networks have no certain order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from tests.sites import SITE, write
 FILES = {
     "site.yaml": SITE,
     "hosts/kvm1.yaml": "platform: el7\nethernets: {em1: {}}\nbridges: {br0: {ports: [em1]}}\n",
-    "networks/inner.yaml": "hosts: {kvm1: {}}\nforward: isolated\nbridge: {name: virbr1}\naddresses: [198.51.100.1/24]\n",
+    "networks/inner.yaml": (
+        "hosts: {kvm1: {}}\nforward: isolated\nbridge: {name: virbr1}\naddresses: [198.51.100.1/24]\n"
+    ),
     "networks/outer.yaml": "hosts: {kvm1: {}}\nforward: route\nbridge: {name: virbr2}\naddresses: [203.0.113.1/24]\n",
-    "filters/no-web.yaml": "rules: [{priority: 10, action: drop, direction: in, ip: {protocol: tcp, dstportstart: 80}}]\n",
+    "filters/no-web.yaml": (
+        "rules: [{priority: 10, action: drop, direction: in, ip: {protocol: tcp, dstportstart: 80}}]\n"
+    ),
     "guests/asks.yaml": "hosts: [kvm1]\ninterfaces: {eth0: {network: outer, addresses: [203.0.113.10/24]}}\n",
     "guests/asked.yaml": (
         "hosts: [kvm1]\ninterfaces: {eth0: {network: inner, addresses: [198.51.100.10/24], filter: no-web}}\n"

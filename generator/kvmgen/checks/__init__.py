@@ -255,6 +255,7 @@ CHECKS: tuple[tuple[Rule, Check], ...] = (
     (filter_use.UNUSED, filter_use.unused),
     (filter_use.CHAIN_NAME, filter_use.chain_names),
     (filter_use.MISREAD, filter_use.misread),
+    (filter_use.ADVERTISED, filter_use.advertised),
     (spoofing.UNGUARDED, spoofing.unguarded),
     (dead_addresses.NO_WAY, dead_addresses.no_way),
     (allowed.ALL_LINK_LOCAL, allowed.all_link_local),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kvmgen.checks._filter_use import Use, uses
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
 from kvmgen.model.filters import ICMPV6_SINCE, READ_SINCE, Filter, FilterRule
+from kvmgen.model.guest import GuestInterface
 from kvmgen.model.host import Host
 from kvmgen.model.site import Site
 
 UNUSED = Rule(code="KV533", title="A filter that nobody uses", severity=Severity.WARNING)
 CHAIN_NAME = Rule(code="KV534", title="A chain and a tap whose names are too long together")
+ADVERTISED = Rule(code="KV553", title="A guest that an old libvirt lets be a router", severity=Severity.WARNING)
 MISREAD = Rule(code="KV535", title="A filter's attribute that an old libvirt doesn't read")
 
 
@@ -187,3 +189,70 @@ def _not_read(use: Use, host: Host, filter_: Filter) -> Iterator[Diagnostic]:
                 origin=use.place if ours else entry.origin.at(protocol, attribute),
                 related=((host.origin.at("platform"), "the platform"),),
             )
+
+
+def advertised(site: Site) -> Iterator[Diagnostic]:
+    """libvirt before 1.2.12 (el6) doesn't read the type of an ICMPv6 message in a frame, so that all types pass there.
+
+    kvmgen's anti-spoofing lets ICMPv6 pass by its types. On el6 it is all of it: a guest may advertise itself as the
+    segment's router, and whoever listens to such advertisements sends it what was to leave the segment. A rule on
+    ``icmpv6`` knows the type there too, and so does a policy that names what goes out.
+
+    Bad::
+
+        # hosts/kvm06.yaml
+        platform: el6
+
+        # guests/old01.yaml
+        eth0: {bridge: br0, addresses: ["2001:db8:6::20/64"]}
+
+    Good::
+
+        # hosts/kvm06.yaml
+        platform: el6
+
+        # guests/old01.yaml
+        eth0: {bridge: br0, addresses: ["2001:db8:6::20/64"], policies: [asks]}
+
+        # policies/asks.yaml
+        allow-out: [dns, http, https]
+
+    Source: the attributes that libvirt's parser knows, and since when
+    (https://gitlab.com/libvirt/libvirt/-/commits/master/src/conf/nwfilter_conf.c); what such advertisements do:
+    https://www.rfc-editor.org/rfc/rfc6104.
+    """
+    if all(host.platform.libvirt >= ICMPV6_SINCE for host in site.hosts.values()):
+        return
+    for guest, nic in site.nics():
+        hosts = (site.hosts[name] for name in guest.hosts if name in site.hosts)
+        old = next((host for host in hosts if host.platform.libvirt < ICMPV6_SINCE), None)
+        names = site.filter_trees.of(nic.filterref.filter).names if old is not None and nic.filterref else frozenset()
+        if old is not None and _BY_TYPES in names and not _closes_out(site, nic, names):
+            yield Diagnostic(
+                rule=ADVERTISED,
+                message=f"{guest.name} ({nic.name}) can advertise itself as a router on {old.name}: {old.platform}'s "
+                "libvirt doesn't read the types by which anti-spoofing lets ICMPv6 pass",
+                hint="Say in a policy what it may ask (`allow-out`), or drop `icmpv6: {type: 134}` in a filter of your "
+                "own beside kvmgen's; or let the switch guard the segment.",
+                origin=nic.origin,
+                related=((old.origin.at("platform"), "the platform"),),
+            )
+
+
+_BY_TYPES = "kvmgen-icmpv6"
+
+
+def _closes_out(site: Site, nic: GuestInterface, filters: Iterable[str]) -> bool:
+    """Whether a rule of the packet filter's holds the advertisements: what policies leave, or one on their type."""
+    policies = (site.policies[name] for name in nic.policies if name in site.policies)
+    if any(policy.allow_out is not None for policy in policies):
+        return True
+    entries = (entry for name in filters if name in site.filters for entry in site.filters[name].entries)
+    return any(isinstance(entry, FilterRule) and _holds_routers(entry) for entry in entries)
+
+
+def _holds_routers(rule: FilterRule) -> bool:
+    if rule.match is None or rule.action not in ("drop", "reject") or rule.direction == "in":
+        return False
+    by_type = rule.match.protocol == "icmpv6" and ("type", "134") in rule.match.attributes
+    return by_type or rule.match.protocol == "all-ipv6"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from enum import StrEnum
@@ -72,7 +73,7 @@ def _difference(sides: Compared) -> Difference:
 
 
 def _show(found: Difference, format_: DiffFormat, *, raw: bool) -> None:
-    if format_ is DiffFormat.TEXT and sys.stdout.isatty():
+    if format_ is DiffFormat.TEXT and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         _on_terminal(found, raw=raw)
         return
     if format_ in _FORMATS:
@@ -92,7 +93,7 @@ def _document(found: Difference, sides: Compared, format_: DiffFormat, link_base
 
 
 def _on_terminal(found: Difference, *, raw: bool) -> None:
-    """In colours, unless NO_COLOR forbids it."""
+    """In colours."""
     from rich.console import Console
     from rich.text import Text
 

@@ -47,8 +47,10 @@ def near(texts: Texts, older: Texts, changed: Collection[str]) -> Near | None:
     ``texts`` are all files of the newer side, ``older`` the changed ones of the older side.
     """
     guests = {file: text for file, text in texts.items() if file.startswith("guests/")}
-    if len(guests) < FEW or SITE_FILE in changed or not changed:
+    if len(guests) < FEW or SITE_FILE in changed:
         return None
+    if not changed:
+        return Near(files=frozenset({SITE_FILE}), own=frozenset(), hosts=frozenset())
     search = _Search(texts, older, changed, guests)
     hosts = search.hosts()
     if len(hosts) > _MOST * len(search.names("hosts")):

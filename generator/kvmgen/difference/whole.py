@@ -11,7 +11,7 @@ from kvmgen.difference.model import Difference, FileChange, Verb
 from kvmgen.difference.packets import packets
 from kvmgen.difference.reading import Compared
 from kvmgen.difference.sides import Side
-from kvmgen.difference.summary import listed
+from kvmgen.difference.summary import counted, listed
 from kvmgen.difference.words import assumed
 
 
@@ -23,7 +23,8 @@ def difference(compared: Compared) -> Difference:
     asked = packets(before, after, hosts, compared.hosts) if before is not None and after is not None else None
     found, notes = asked or Flows(), (*compared.notes, *assumed(hosts))
     if asked is not None and compared.hosts is not None:
-        notes += (_PART.format(hosts=listed(sorted(compared.hosts))),)
+        names = sorted(compared.hosts)
+        notes += (_PART.format(hosts=listed(names) if len(names) <= _NAMED else counted(len(names), "host")),)
     return Difference(
         before=compared.before.label,
         after=compared.after.label,
@@ -40,6 +41,7 @@ _PART = (
     "Packets are told of {hosts} and the guests there, among each other and with the outside: "
     "`kvmgen reach --diff` asks about the whole site."
 )
+_NAMED = 6
 
 
 def _inventory(before: Side | None, after: Side | None, changed: Collection[str]) -> list[FileChange]:
