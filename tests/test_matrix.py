@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -12,13 +14,16 @@ from kvmgen import pipeline
 from kvmgen.difference import flows as flows_module
 from kvmgen.difference.flows import ABSENT, flows
 from kvmgen.model.site import Site
-from kvmgen.proof import Rendered, rendered
+from kvmgen.proof import Rendered, parties, rendered
 from kvmgen.proof.services import named_services
 from kvmgen.reachability.alike import WatchedPort, answers
 from kvmgen.reachability.answer import Question, Service, reach
 from kvmgen.reachability.classes import ends
 from kvmgen.reachability.fingerprints import DECIDING
 from kvmgen.reachability.matrix import matrix
+from kvmgen.reachability.nwfilter_match import Condition, Line, block
+from kvmgen.reachability.packet import IPV4, IPV6, Packet
+from kvmgen.reachability.step import Cause
 from tests.bench.site import write_site
 from tests.crowds import crowd
 from tests.every_pair import INVENTORY, disagreements
@@ -56,6 +61,34 @@ def test_machines_that_are_alike_are_asked_about_once(tmp_path: Path) -> None:
     known = ends(rendered(site).consumers).known.values()
     assert len(known) == 1 + 3 + 60 * 2
     assert len({end.key for end in known}) == 1 + 1 + 20 * 2, "20 places on each of three equal hosts"
+
+
+def test_leases_stay_in_their_subnets(tmp_path: Path) -> None:
+    write_site(tmp_path, guests=400)
+    for path in (tmp_path / "guests").iterdir():
+        path.write_text(re.sub(r"addresses: \[192.*", "dhcp4: true", path.read_text()))
+    site = pipeline.load(tmp_path).site
+    assert site is not None
+    leased = [(party.hosts, one) for party in parties(site) for one in party.learned]
+    assert len(leased) == 400
+    assert len(set(leased)) == 400, "no two on a host have the same"
+    assert {str(one.network) for _, one in leased} == {"192.168.122.0/24", "192.168.123.0/24"}
+
+
+def test_an_ethernet_rule_with_addresses_of_the_other_ip_version() -> None:
+    cause = Cause(file="libvirt/nwfilters/list.xml", text="accept in ipv6")
+    lines = [
+        Line(
+            layer="ebtables",
+            chain="libvirt-I-{tap}",
+            conditions=(Condition("ethertype", IPV6, ""), Condition("source", (number, 128, 128), "")),
+            target="ACCEPT",
+            cause=cause,
+        )
+        for number in range(4)
+    ]
+    packet = Packet(source_mac="", target_mac="", ethertype=IPV4, source=IPv4Address(1), target=IPv4Address(2))
+    assert not any(line.fits(packet) for line in block(lines).candidates(packet))
 
 
 class _Read(Mapping[str, str]):

@@ -43,7 +43,7 @@ class Leases:
         return IPv4Interface((self._free(first, subnet, segments), subnet.prefixlen))
 
     def _free(self, first: IPv4Address, subnet: IPv4Network, segments: Iterable[str]) -> IPv4Address:
-        """The first address that nobody has in the site; of a full subnet, that nobody has been leased on the segment."""
+        """The first address that nobody in the site has; of a subnet without one, that nobody on the segment leases."""
         found = self._last.get(first, first)
         while found in self._taken:
             found += 1

@@ -36,7 +36,7 @@ def image(tmp_path: Path) -> Image:
     return found
 
 
-@pytest.mark.parametrize("words", [("--sample", "6"), ("--way", "confirm"), ("--only", ": kill ")])
+@pytest.mark.parametrize("words", [("--sample", "6"), ("--way", "confirm"), ("--only", ": kill ", "--sample", "200")])
 def test_a_fault_of_every_kind_and_a_kill_at_every_step_leave_the_old_host_or_the_new(words: tuple[str, str]) -> None:
     argv = [sys.executable, "-m", "tests.applier.faults", *words]
     done = subprocess.run(argv, cwd=PROJECT, capture_output=True, text=True, timeout=240, check=False)
