@@ -14,6 +14,7 @@ from kvmgen.inventory.sources import Sources
 from kvmgen.proof import Rendered, rendered
 from kvmgen.reachability.answer import Answer, Question, Service, reach, versions_of
 from kvmgen.report import reached
+from tests.sites import SMALL, write
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 TRACES = Path(__file__).parent / "cases" / "traces.txt"
@@ -123,3 +124,34 @@ def traces() -> str:
 
 def test_traces_are_the_golden_ones() -> None:
     assert traces() == TRACES.read_text()
+
+
+def test_an_address_on_the_senders_own_network_is_not_that_of_another_hosts_guest(tmp_path: Path) -> None:
+    """Every host's `lab` has the same addresses; each guest speaks to those of its own host alone."""
+    guests = {
+        f"guests/{name}.yaml": (
+            f"hosts: [{host}]\ndisks: {{vda: {{volume: {name}.qcow2}}}}\n"
+            f"interfaces: {{eth0: {{network: lab, addresses: [192.0.2.{number}/24]}}}}\n"
+        )
+        for name, host, number in (
+            ("here", "kvm1", 11),
+            ("there", "kvm2", 11),
+            ("asks", "kvm1", 12),
+            ("lone", "kvm2", 12),
+        )
+    }
+    site = pipeline.load(write(tmp_path / "inventory", {**SMALL, **guests})).site
+    assert site is not None
+    made = rendered(site)
+    asked = {
+        target: reach(made.consumers, Question(source="asks", target=target, service=PING, version=4))
+        for target in ("here", "there", "lone")
+    }
+    assert {name: str(answer.outcome) for name, answer in asked.items()} == {
+        "here": "delivered",
+        "there": "blocked",
+        "lone": "blocked",
+    }
+    cause = asked["there"].cause
+    assert cause is not None
+    assert cause.text == "192.0.2.11 is here on this network"

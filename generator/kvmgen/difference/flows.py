@@ -151,7 +151,8 @@ def _compared(
         answers = before.get((service, version)), after.get((service, version))
         verdicts = [ABSENT if one is None else str(one.outcome) for one in answers]
         if verdicts[0] != verdicts[1] and (Outcome.DELIVERED in verdicts or ABSENT not in verdicts):
-            cause, rule = _cause(old, new, answers, locate)
+            is_told = Outcome.DELIVERED in verdicts  # packets that never get through are told by their verdicts alone
+            cause, rule = _cause(old, new, answers, locate) if is_told else (None, "")
             found.append(_Change(service, version, verdicts[0], verdicts[1], cause, rule))
     return tuple(found)
 

@@ -106,7 +106,7 @@ class Flow:
     """Packets that fare otherwise than before: from each of ``sources`` to each of ``targets``.
 
     ``services`` are like ``tcp/80``, ``ping``; ``versions`` 4 and 6. ``before`` and ``after`` are verdicts; ``cause``
-    is the line that decides where one doesn't get through, and ``rule`` its text.
+    is the line that stops an opened or closed one where it doesn't get through, and ``rule`` its text.
     """
 
     sources: tuple[str, ...]

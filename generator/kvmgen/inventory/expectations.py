@@ -29,7 +29,9 @@ def _contradicts_itself(context: Context, said: Data, origin: Origin) -> bool:
     """Whether an expectation has words that don't go together, which is told."""
     protocols = [word for word in _ONE_OF if word in said]
     pairs = [(protocols[0], word) for word in protocols[1:]]
-    pairs += [("only-from", word) for word in ("from", "except", "spoof", "verdict") if "only-from" in said and word in said]
+    pairs += [
+        ("only-from", word) for word in ("from", "except", "spoof", "verdict") if "only-from" in said and word in said
+    ]
     pairs += [("spoof", word) for word in ("to", *_ONE_OF) if "spoof" in said and word in said]
     for one, other in pairs[:1]:
         message = f"an expectation says {one} or {other}, never both"

@@ -267,7 +267,12 @@ def _distance(places: Places, source: Attachment, target: Attachment, asked: Add
     if source.is_outside:
         return 0 if places.way_in(target) == target else 1
     found = places.next_hop([source], asked)
-    return 2 if found is None else 1
+    if found is None:
+        return 2
+    is_other = (
+        found[1] == asked and found[0].segment != target.segment
+    )  # somebody else's, in a subnet of the same range
+    return 2 if is_other else 1
 
 
 def _first(question: Question, source: Attachment, own: Address, target: Attachment, asked: Address) -> Packet:

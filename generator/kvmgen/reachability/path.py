@@ -244,7 +244,7 @@ class Walk:
             return None
         own = self.places.of[f"{here.kind}:{here.owner}"]
         if any(one.has(packet.target) for one in own) or _is_group(packet.target):
-            return self._delivered(here, machine, packet)
+            return self._delivered(here, machine, target, packet)
         if machine is None:
             why = f"whether {here.owner} routes isn't known: its inside isn't compiled (`platform`)"
             return self._unknown(here.host, f"routing, {here.owner}", why)
@@ -253,7 +253,10 @@ class Walk:
             return self._stop(machine.folder.name, f"routing, {machine.name}", f"{key} = 0", file="kernel")
         return None
 
-    def _delivered(self, here: Attachment, machine: Machine | None, packet: Packet) -> bool:
+    def _delivered(self, here: Attachment, machine: Machine | None, target: Attachment, packet: Packet) -> bool:
+        assert packet.target is not None
+        if target.has(packet.target) and (here.kind, here.owner) != (target.kind, target.owner):
+            return self._stop(here.host, "routing", f"{packet.target} is {here.owner} on this network", file="kernel")
         if machine is not None:
             source = self._source_filter if machine.inside is None else None
             way = Way(incoming=here.interface, port_in=self._port_in)
