@@ -28,12 +28,14 @@ class Rule:
     """One thing that can be wrong, under a code that is never reused.
 
     ``doc`` documents a rule that no check stands for; a check's docstring documents its own. Both have the form that
-    `kvmgen.rules` reads.
+    `kvmgen.rules` reads. ``guards`` is whether files, or what becomes of packets, can't be told where a check finds
+    it; of a site in which checks find anything else, they can.
     """
 
     code: str
     title: str
     severity: Severity = Severity.ERROR
+    guards: bool = False
     doc: str = field(default="", repr=False, compare=False)
 
 

@@ -38,12 +38,16 @@ def no_progress(parts: Iterator[Plan], _total: int) -> Iterable[Plan]:
 
 @dataclass(slots=True)
 class Result:
-    """What a run found and, for a build, what it changed or would change."""
+    """What a run found and, for a build, what it changed or would change.
+
+    ``is_whole`` is whether all of the inventory is in ``site``: whatever is wrong with that, only checks found it.
+    """
 
     sources: Sources
     site: Site | None = None
     diagnostics: list[Diagnostic] = field(default_factory=list)
     plan: Plan = field(default_factory=Plan)
+    is_whole: bool = False
 
     @property
     def is_good(self) -> bool:
@@ -61,8 +65,8 @@ def load(inventory: Path, only: Container[str] | None = None) -> Result:
     if site is not None:
         found += check(site) if complete else _beside(found, check(site))
     once = dict.fromkeys(found)  # what is said for several hosts is wrong for each of them
-    complete = complete and only is None
-    return Result(sources, site, heeded(once, documents.silences, sources, complete=complete))
+    told = heeded(once, documents.silences, sources, complete=complete and only is None)
+    return Result(sources, site, told, is_whole=complete)
 
 
 def _beside(problems: Iterable[Diagnostic], findings: Iterable[Diagnostic]) -> list[Diagnostic]:

@@ -12,7 +12,7 @@ from kvmgen.model.filters import FilterRule, Match
 from kvmgen.model.site import Site
 
 FORGOTTEN = Rule(code="KV513", title="Conditions that libvirt forgets or misreads")
-REVERSED = Rule(code="KV522", title="Reversed ranges in a filter")
+REVERSED = Rule(code="KV522", title="Reversed ranges in a filter", guards=True)
 HALF = Rule(code="KV523", title="Conditions that lack another one")
 
 

@@ -6,23 +6,20 @@ all. A guest that is new had no way before, one that is gone has none after.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from kvmgen.difference.model import Flow, Place
+from kvmgen.difference.deciding import IN_FOLDER, Asked, Decided, Locate, decided
+from kvmgen.difference.model import Flow
 from kvmgen.proof import Rendered
 from kvmgen.reachability.answer import Answer, Outcome, Service
 from kvmgen.reachability.classes import End, Ends, ends
 from kvmgen.reachability.folder import Folder
 from kvmgen.reachability.matrix import Group, Grouped, Member, Relation, asked, relation, representatives
-from kvmgen.reachability.step import Cause
 from kvmgen.reachability.topology import Site
 from kvmgen.value import record, value
 
 ABSENT = "absent"
 """The verdict of packets whose sender or target isn't there."""
-
-Locate = Callable[[Rendered, str, Cause, bool], Place | None]
-"""Where a host's cause stands; the last word is whether it is that of the older revision."""
 
 _Names = tuple[str, ...]
 
@@ -38,14 +35,13 @@ class Flows:
 
 @record
 class _Change:
-    """How one service fares between two ends; ``cause`` is of whichever side doesn't deliver."""
+    """How one service fares between two ends, and who decides."""
 
     service: str
     version: int
     before: str
     after: str
-    cause: Place | None
-    rule: str
+    decided: Decided
 
 
 @record
@@ -55,14 +51,7 @@ class _Side:
     is_before: bool
 
 
-def in_folder(made: Rendered, host: str, cause: Cause, before: bool) -> Place | None:
-    """A cause by its path in the output folder; ``None`` for what no file of a host's says."""
-    if not host or not cause.file or ":" in cause.file or (host, cause.file) not in made.artifacts:
-        return None
-    return Place(file=f"{host}/{cause.file}", line=cause.line, before=before)
-
-
-def flows(before: Rendered, after: Rendered, services: Sequence[Service], locate: Locate = in_folder) -> Flows:
+def flows(before: Rendered, after: Rendered, services: Sequence[Service], locate: Locate = IN_FOLDER) -> Flows:
     """Compare what becomes of packets in two revisions of a site."""
     if _is_the_same(before.places.site, after.places.site):
         return Flows()
@@ -76,8 +65,10 @@ def flows(before: Rendered, after: Rendered, services: Sequence[Service], locate
             versions=versions,
             before=changes[0].before,
             after=changes[0].after,
-            cause=changes[0].cause,
-            rule=changes[0].rule,
+            cause=changes[0].decided.cause,
+            rule=changes[0].decided.rule,
+            opened_by=changes[0].decided.opened_by,
+            opening_rule=changes[0].decided.opening_rule,
         )
         for (sources, targets), several in _merged(_changes(old, new, services, locate)).items()
         for versions, changes in _alike(several)
@@ -152,8 +143,8 @@ def _compared(
         verdicts = [ABSENT if one is None else str(one.outcome) for one in answers]
         if verdicts[0] != verdicts[1] and (Outcome.DELIVERED in verdicts or ABSENT not in verdicts):
             is_told = Outcome.DELIVERED in verdicts  # packets that never get through are told by their verdicts alone
-            cause, rule = _cause(old, new, answers, locate) if is_told else (None, "")
-            found.append(_Change(service, version, verdicts[0], verdicts[1], cause, rule))
+            lines = _decided(old, new, answers, (source.name, target.name), locate) if is_told else Decided()
+            found.append(_Change(service, version, verdicts[0], verdicts[1], lines))
     return tuple(found)
 
 
@@ -165,17 +156,14 @@ def _asked(side: _Side, source: str, target: str, services: Sequence[Service]) -
     return {(str(service), version): answer for service, version, answer in answers}
 
 
-def _cause(
-    old: _Side, new: _Side, answers: tuple[Answer | None, Answer | None], locate: Locate
-) -> tuple[Place | None, str]:
-    """Who stops it now, or who stopped it."""
-    for side, answer in ((new, answers[1]), (old, answers[0])):
-        if answer is not None and answer.outcome is not Outcome.DELIVERED:
-            if answer.cause is None:
-                return None, answer.why
-            place = locate(side.made, answer.host, answer.cause, side.is_before)
-            return place, answer.cause.text
-    return None, ""
+def _decided(
+    old: _Side, new: _Side, answers: tuple[Answer | None, Answer | None], names: tuple[str, str], locate: Locate
+) -> Decided:
+    before, after = (
+        Asked(side.made, answer, side.is_before, tuple(name for name in names if name not in side.ends.known))
+        for side, answer in zip((old, new), answers, strict=True)
+    )
+    return decided(before, after, [old.ends.known[name] for name in names if name in old.ends.known], locate)
 
 
 # -- telling -----------------------------------------------------------------------------------------------------------
@@ -225,7 +213,7 @@ def _alike(changes: Sequence[_Change]) -> Iterator[tuple[tuple[int, ...], list[_
     """The changes that are one flow: the services that fare so in the same IP versions, for the same reason."""
     by_service: dict[tuple[object, ...], list[_Change]] = {}
     for change in changes:
-        fate = change.before, change.after, change.cause, change.rule
+        fate = change.before, change.after, change.decided
         by_service.setdefault((change.service, *fate), []).append(change)
     together: dict[tuple[object, ...], list[_Change]] = {}
     for (_, *rest), several in by_service.items():

@@ -105,8 +105,10 @@ class HostChange:
 class Flow:
     """Packets that fare otherwise than before: from each of ``sources`` to each of ``targets``.
 
-    ``services`` are like ``tcp/80``, ``ping``; ``versions`` 4 and 6. ``before`` and ``after`` are verdicts; ``cause``
-    is the line that stops an opened or closed one where it doesn't get through, and ``rule`` its text.
+    ``services`` are like ``tcp/80``, ``ping``; ``versions`` 4 and 6. ``before`` and ``after`` are verdicts. ``cause``
+    is the line that stops a closed one, or stopped an opened one, or that has gone with one of the ends; ``rule`` its
+    text. ``opened_by`` is the line that lets an opened one through, and ``opening_rule`` its text. Of several such
+    texts, as IPv4 and IPv6 have theirs, it is the first.
     """
 
     sources: tuple[str, ...]
@@ -117,6 +119,8 @@ class Flow:
     after: str
     cause: Place | None = None
     rule: str = ""
+    opened_by: Place | None = None
+    opening_rule: str = ""
 
 
 @value

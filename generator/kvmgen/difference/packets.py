@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from kvmgen.artifact import Kind
+from kvmgen.diagnostics import Origin
+from kvmgen.difference.deciding import Locate
 from kvmgen.difference.flows import Flows, flows
 from kvmgen.difference.model import HostChange, ObjectChange, Place, Verb
 from kvmgen.difference.sides import Side
+from kvmgen.model.guest import Guest
+from kvmgen.model.host import Host
 from kvmgen.proof import Rendered
 from kvmgen.proof.services import named_services
 from kvmgen.reachability.answer import Service
+from kvmgen.reachability.classes import End
 from kvmgen.reachability.step import Cause
 
 
@@ -33,8 +38,11 @@ def ways(before: Side, after: Side, services: Sequence[Service] = (), *, only: C
     def locate(made: Rendered, host: str, cause: Cause, is_before: bool) -> Place | None:
         return _located(before if is_before else after, made, host, cause)
 
+    def end(of: End, is_before: bool) -> Place | None:
+        return _end(before if is_before else after, of)
+
     asked = services or named_services(before.site, after.site)
-    return flows(before.made(only), after.made(only), asked, locate)
+    return flows(before.made(only), after.made(only), asked, Locate(locate, end))
 
 
 _NOT_ASKED = (Kind.SEED, Kind.UDEV, "manifest")
@@ -54,7 +62,15 @@ def _located(side: Side, made: Rendered, host: str, cause: Cause) -> Place | Non
     artifact = made.artifacts.get((host, cause.file))
     origins = artifact.origins_at(cause.line) if artifact is not None else ()
     origin = next((origin for origin in origins if not origin.is_kvmgens), None)
-    if origin is None:
-        return None
+    return None if origin is None else _place(side, origin)
+
+
+def _end(side: Side, end: End) -> Place | None:
+    """The line of the inventory that makes a machine."""
+    known: Mapping[str, Guest | Host] = side.site.guests if end.kind == "guest" else side.site.hosts
+    return _place(side, known[end.owner].origin) if end.owner in known else None
+
+
+def _place(side: Side, origin: Origin) -> Place:
     position = side.sources.position_of(origin)
     return Place(file=side.path(origin.file), line=position.line if position else 0, before=side.before)

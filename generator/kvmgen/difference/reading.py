@@ -15,6 +15,7 @@ from kvmgen.difference import revision
 from kvmgen.difference.near import Near, near
 from kvmgen.difference.revision import Listing, Problem
 from kvmgen.difference.sides import Side
+from kvmgen.difference.summary import counted, listed
 from kvmgen.git import Repository
 from kvmgen.inventory.read import inventory_files
 from kvmgen.inventory.sources import Sources
@@ -37,8 +38,15 @@ class Read:
 
     @property
     def is_good(self) -> bool:
-        """Whether nothing of it is wrong."""
-        return self.result is None or (self.result.site is not None and self.result.is_good)
+        """Whether it can be compared: nothing of it is wrong, or of the older one nothing that hinders that."""
+        if self.result is None or (self.result.site is not None and self.result.is_good):
+            return True
+        return self.before and self.result.is_whole and not any(one.rule.guards for one in self.errors)
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        """What is wrong with it."""
+        return [] if self.result is None else [one for one in self.result.diagnostics if one.is_error]
 
     def files(self, only: Collection[str] | None = None) -> dict[str, bytes]:
         """The inventory's files, or some of them."""
@@ -95,7 +103,7 @@ def compared(
     with ExitStack() as stack:
         part = None if whole else asked.near()
         found = asked.read(stack, part)
-        if part is not None and isinstance(found, Compared) and not found.is_good:
+        if part is not None and isinstance(found, Compared) and (found.before.errors or not found.is_good):
             found = asked.read(stack, None)  # all that is wrong is told, wherever it is
         yield found
 
@@ -162,7 +170,7 @@ class _Asked:
         if before.result is None and after.result is None:
             hint = "Name its folder with --inventory."
             return Problem(why=f"neither revision has an inventory in {self.folder or 'the top folder'}", hint=hint)
-        notes = (*after.notes, *before.notes)
+        notes = (*after.notes, *before.notes, *_all_the_same(before))
         changed = _differing(before, after, None if part is None else part.files)
         return Compared(before, after, changed, notes, None if part is None else part.hosts)
 
@@ -187,6 +195,13 @@ class _Asked:
         head = revision.commit(self.repository, "HEAD")
         commit = head if is_clean and isinstance(head, str) else ""
         return Read(label, self.folder, _loaded(self.inventory, part), before=False, commit=commit)
+
+
+def _all_the_same(before: Read) -> Iterator[str]:
+    """That the older side is wrong, where that doesn't keep it from being compared: it is what a change may mend."""
+    if before.errors and before.is_good:
+        codes = listed(sorted({one.rule.code for one in before.errors}))
+        yield f"{before.label} breaks {codes} ({counted(len(before.errors), 'error')}): it is compared all the same."
 
 
 def _loaded(root: Path, part: Near | None) -> Result:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 
-from kvmgen.difference.model import Difference, Flow, ObjectChange, Verb
+from kvmgen.difference.model import Difference, Flow, ObjectChange, Place, Verb
+from kvmgen.value import record
 
 
 def sentence(difference: Difference, shown: Callable[[str], str] = str) -> str:
@@ -74,7 +75,20 @@ _THEN = {"absent": "not there before"}
 _NOW = {"absent": "gone now"}
 
 
-def then_and_now(flow: Flow, decided: str = "") -> str:
-    """What a flow was and is; ``decided`` says by which line, and stands where the packet doesn't get through."""
+@record
+class Moment:
+    """What a flow was or is, and the line that decides: ``joint`` is the word between."""
+
+    words: str
+    joint: str = "by"
+    place: Place | None = None
+    rule: str = ""
+
+
+def then_and_now(flow: Flow) -> tuple[Moment, Moment]:
+    """What a flow was and what it is, each with the line that stops it or lets it through, where that is told."""
     then, now = _THEN.get(flow.before, f"{flow.before} before"), _NOW.get(flow.after, f"{flow.after} now")
-    return f"{then}{decided}, {now}" if flow.after == "delivered" else f"{then}, {now}{decided}"
+    if flow.after == "delivered":
+        opened = Moment(now, "by", flow.opened_by, flow.opening_rule if flow.opened_by else "")
+        return Moment(then, "by", flow.cause, flow.rule), opened
+    return Moment(then), Moment(now, "with" if flow.after == "absent" else "by", flow.cause, flow.rule)

@@ -114,7 +114,7 @@ def bridged_rules(firewall: Firewall | None, bridges: Iterable[str], networks: I
     of_host, of_libvirt = ("|".join(map(re.escape, names)) for names in (bridges, networks))
     wanted = ["physdev"]
     wanted += [rf"-[io] ({of_host})( |$)"] if of_host else []
-    wanted += [rf"-[io] (?P<bridge>{of_libvirt}) (.* )?-[io] (?P=bridge)( |$)"] if of_libvirt else []
+    wanted += [rf"(?<!! )-[io] (?P<bridge>{of_libvirt}) (.* )?(?<!! )-[io] (?P=bridge)( |$)"] if of_libvirt else []
     rules = firewall.rules if firewall else ()
     of_bridges = re.compile("|".join(wanted))
     return (rule.origin for rule in rules if rule.chain == "FORWARD" and of_bridges.search(rule.rule))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, ObjectChange, Place
-from kvmgen.difference.summary import alike, counted, services, then_and_now
+from kvmgen.difference.summary import Moment, alike, counted, services, then_and_now
 from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.page._html import NOTHING, Markup, code, folded, joined, lines, scrolling, section, tag, text
 from kvmgen.page.grid import chooser
@@ -31,9 +31,7 @@ def packets(difference: Difference, links: Links) -> Markup:
 
 
 def _flow(flow: Flow, links: Links) -> Markup:
-    decided = [text(" by "), _linked(flow.cause, links)] if flow.cause else []
-    decided += [Markup(" ("), code(flow.rule), Markup(")")] if flow.rule else []
-    before, here, after = then_and_now(flow, _HERE).partition(_HERE)
+    then, now = (_moment(moment, links) for moment in then_and_now(flow))
     return tag(
         "li",
         joined(map(code, flow.sources), ", "),
@@ -41,13 +39,20 @@ def _flow(flow: Flow, links: Links) -> Markup:
         joined(map(code, flow.targets), ", "),
         text(": "),
         tag("strong", text(services(flow))),
-        text(f", {before}"),
-        *(decided if here else ()),
-        text(after),
+        text(", "),
+        *then,
+        text(", "),
+        *now,
     )
 
 
-_HERE = "\0"
+def _moment(moment: Moment, links: Links) -> Iterator[Markup]:
+    yield text(moment.words)
+    if moment.place:
+        yield text(f" {moment.joint} ")
+        yield _linked(moment.place, links)
+    if moment.rule:
+        yield from (Markup(" ("), code(moment.rule), Markup(")"))
 
 
 def hosts(difference: Difference, links: Links) -> Markup:

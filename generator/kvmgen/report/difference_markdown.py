@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, Impact, ObjectChange, Place
-from kvmgen.difference.summary import alike, counted, listed, sentence, services, then_and_now
+from kvmgen.difference.summary import Moment, alike, counted, listed, sentence, services, then_and_now
 from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.report._folding import Block, folded
 from kvmgen.report._markdown import address_of, code, comment, fenced, html_code, link, prose
@@ -105,11 +105,15 @@ def _other_flows(flows: Sequence[Flow], links: Links) -> Iterator[Block]:
 
 
 def _flow(flow: Flow, links: Links) -> str:
-    """One line: from whom to whom, on what, what it was and is, and the line that decides."""
+    """One line: from whom to whom, on what, what it was and is, and the lines that decide."""
     ends = f"{_names(flow.sources)} \u2192 {_names(flow.targets)}"
-    decided = f" by {links.to(flow.cause)}" if flow.cause else ""
-    rule = f" ({code(flow.rule)})" if flow.rule else ""
-    return f"- {ends}: {code(services(flow))}, {then_and_now(flow, decided + rule)}\n"
+    then, now = (_moment(moment, links) for moment in then_and_now(flow))
+    return f"- {ends}: {code(services(flow))}, {then}, {now}\n"
+
+
+def _moment(moment: Moment, links: Links) -> str:
+    decided = f" {moment.joint} {links.to(moment.place)}" if moment.place else ""
+    return f"{moment.words}{decided}{f' ({code(moment.rule)})' if moment.rule else ''}"
 
 
 _MOST_NAMED = 6

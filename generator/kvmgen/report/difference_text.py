@@ -79,11 +79,22 @@ def _flows(title: str, style: Style, flows: Sequence[Flow]) -> Iterator[Line]:
     for flow in flows[:_LISTED]:
         way = f"  {_names(flow.sources)} -> {_names(flow.targets)}  {plain(services(flow))}"
         yield [(way, ""), (f"  {plain(flow.before)} -> {plain(flow.after)}", "dim")]
-        if flow.cause is not None:
-            stopped = "was stopped by" if flow.cause.before else "stopped by"
-            yield [(f"    {stopped} {plain(str(flow.cause))}", "cyan"), (f"  {plain(flow.rule)}".rstrip(), "dim")]
+        yield from _deciding(flow)
     if len(flows) > _LISTED:
         yield [(f"  ... and {len(flows) - _LISTED} more: --format json tells all", "dim")]
+
+
+def _deciding(flow: Flow) -> Iterator[Line]:
+    """The lines that decide."""
+    if flow.opened_by is not None:
+        yield _decided("let through by", flow.opened_by, flow.opening_rule)
+    if flow.cause is not None:
+        stopped = "was stopped by" if flow.after == "delivered" else "stopped by"
+        yield _decided("gone with" if flow.after == "absent" else stopped, flow.cause, flow.rule)
+
+
+def _decided(words: str, place: Place, rule: str) -> Line:
+    return [(f"    {words} {plain(str(place))}", "cyan"), (f"  {plain(rule)}".rstrip(), "dim")]
 
 
 _LISTED = 20
