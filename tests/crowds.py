@@ -32,6 +32,55 @@ def crowd(seed: int, folder: Path, guests: int = GUESTS) -> Site:
     return site
 
 
+def repeated(seed: int, folder: Path, *, hosts: int = HOSTS, gaps: bool = True) -> Site:
+    """The site of a seed whose hosts have each the same networks, and guests of the same addresses.
+
+    With ``gaps`` some guests are missing, some have an address that nobody else has, and hosts may share a wire.
+    """
+    for path, content in _repeated(random.Random(seed), hosts, gaps=gaps).items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content, indent=1) + "\n")
+    site = load(folder).site
+    assert site is not None
+    return site
+
+
+def _repeated(generator: random.Random, hosts: int, *, gaps: bool) -> Mapping[str, Content]:
+    names = [f"kvm{number:02d}" for number in range(1, hosts + 1)]
+    site: dict[str, Content] = {"site.yaml": {"name": "repeated", "domain": "example.org"}}
+    shared, platform = gaps and generator.random() < 0.5, generator.choice(PLATFORMS)
+    for number, name in enumerate(names, 1):
+        site[f"hosts/{name}.yaml"] = _host(generator, number, platform, shared=shared)
+        if not gaps:
+            for bridge in site[f"hosts/{name}.yaml"]["bridges"].values():
+                bridge.pop("isolation", None)
+            site[f"hosts/{name}.yaml"].pop("sysctl", None)
+    modes = ("nat", generator.choice(("route", "isolated", "open")))
+    for number, mode in enumerate(modes):
+        site[f"networks/{mode}.yaml"] = {
+            "hosts": {name: {} for name in names},
+            "forward": mode,
+            "bridge": {"name": f"virbr{number}"},
+            "addresses": [f"10.{number}.0.1/24", f"fd00:{number}::1/64"],
+        }
+    site["policies/one.yaml"], site["policies/two.yaml"] = _policy(generator), _policy(generator)
+    plugs: list[Content] = [*({"network": mode} for mode in modes), *([] if shared else [{"bridge": "br1"}])]
+    kinds = [{**plug, **chosen} for plug in plugs for chosen in ({"policies": ["one"]}, {"policies": ["two"]}, {})]
+    for number, name in enumerate(names):
+        for place, kind in enumerate(kinds * 2):
+            if gaps and generator.random() < 0.2:
+                continue
+            own = place if not gaps or generator.random() < 0.9 else 50 + 20 * number + place
+            guest = _guest(random.Random(0), own, name, kind, site)
+            guest["interfaces"]["eth0"].update(kind)
+            guest["interfaces"].pop("eth1", None)
+            if gaps and "network" in kind and generator.random() < 0.15:
+                guest["interfaces"]["eth1"] = {"bridge": "br1", "addresses": [f"198.18.1.{10 + own}/24"]}
+            site[f"guests/{name}-{place:02d}.yaml"] = guest
+    return site
+
+
 def _crowd(generator: random.Random, guests: int) -> Mapping[str, Content]:
     hosts = [f"kvm{number:02d}" for number in range(1, HOSTS + 1)]
     site: dict[str, Content] = {"site.yaml": {"name": "crowd", "domain": "example.org"}}

@@ -1,4 +1,4 @@
-"""The README's examples: which inventory it shows, and what it says that kvmgen tells of it."""
+"""The documents, and the README's examples: which inventory it shows, and what it says that kvmgen tells of it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from kvmgen.report import for_people
 from tests.sites import EXAMPLE, ROOT, write
 
 README = ROOT / "README.md"
+PLATFORMS = ROOT / "generator/docs/platforms.md"
+APPLIER = ROOT / "generator/applier/README.md"
+JUDGED = ROOT / "tests/README.md"
+DOCUMENTS = (README, *sorted((ROOT / "generator/docs").iterdir()), APPLIER, JUDGED)
+"""What a person reads; the page about the rules is made, and a new site's README speaks of that site."""
+
 _WRONG_SITE = "What it tells"
 
 
 def blocks(heading: str) -> list[str]:
-    """The indented blocks of a section, without their indentation."""
+    """The indented blocks of a section of the README, without their indentation."""
     (section,) = re.findall(rf"^###? {heading}\n(.*?)(?=^##|\Z)", README.read_text(), re.MULTILINE | re.DOTALL)
     found: list[str] = re.findall(r"(?:^(?: {4}.*)?\n)+", section, re.MULTILINE)
     return [re.sub(r"^ {4}", "", block, flags=re.MULTILINE).strip("\n") for block in found if block.strip()]

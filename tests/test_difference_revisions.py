@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,8 @@ def test_an_inventory_that_is_new(site: Path) -> None:
     code, out, _ = run("diff", "-i", "fleet")
     assert (code, first(out)) == (0, "Adds kvm1 and kvm2.")
     assert "has no inventory in fleet: everything counts as new." in out
+    code, drawn, _ = run("graph", "--diff", "HEAD", "-i", "fleet", "--format", "dot")
+    assert (code, set(re.findall(r'label="(. )?(?:kvm|web)[12]', drawn))) == (0, {"+ "})
 
 
 def test_an_inventory_at_the_top(site: Path) -> None:

@@ -25,7 +25,7 @@ from kvmgen.reachability.nwfilter_match import Condition, Line, block
 from kvmgen.reachability.packet import IPV4, IPV6, Packet
 from kvmgen.reachability.step import Cause
 from tests.bench.site import write_site
-from tests.crowds import crowd
+from tests.crowds import crowd, repeated
 from tests.every_pair import INVENTORY, disagreements
 
 PING, SSH, HTTP, DNS = (
@@ -54,13 +54,35 @@ def test_crowds(seed: int, tmp_path: Path) -> None:
     assert [wrong for wrong in found if wrong] == []
 
 
+@pytest.mark.parametrize("seed", [0, 2, 5, 6])
+def test_addresses_that_every_host_has_anew(seed: int, tmp_path: Path) -> None:
+    site = repeated(seed, tmp_path)
+    given = [address for _, nic in site.nics() for address in nic.addressing.addresses]
+    assert len(set(given)) < 0.9 * len(given)
+    found = list(disagreements(site, (SSH,), most=500))
+    assert [wrong for wrong in found if wrong] == []
+
+
+def test_repeated_addresses_are_few_classes(tmp_path: Path) -> None:
+    few, many = (
+        {
+            end.key
+            for end in ends(
+                rendered(repeated(0, tmp_path / str(hosts), hosts=hosts, gaps=False)).consumers
+            ).known.values()
+        }
+        for hosts in (3, 9)
+    )
+    assert len(few) == len(many) < 12
+
+
 def test_machines_that_are_alike_are_asked_about_once(tmp_path: Path) -> None:
     write_site(tmp_path, guests=60)
     site = pipeline.load(tmp_path).site
     assert site is not None
     known = ends(rendered(site).consumers).known.values()
     assert len(known) == 1 + 3 + 60 * 2
-    assert len({end.key for end in known}) == 1 + 1 + 20 * 2, "20 places on each of three equal hosts"
+    assert len({end.key for end in known}) == 1 + 1 + 10 * 2, "five filters on each of two networks"
 
 
 def test_leases_stay_in_their_subnets(tmp_path: Path) -> None:

@@ -44,8 +44,9 @@ def test_every_room_of_the_house_is_named() -> None:
     assert {room for room in rooms - {"cli"} if f"{room}/" not in house} == set()
 
 
-def test_the_lines_are_explained_as_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = blocks("Why a line is there")
-    command, _, answer = block.partition("\n\n")
+@pytest.mark.parametrize("heading", ["Why a line is there", "Who reaches whom"])
+def test_what_a_command_tells_of_the_example_is_shown(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    command, _, answer = blocks(heading)[0].partition("\n\n")
     monkeypatch.chdir(ROOT)
-    assert run(*command.split()[1:]) == (0, f"{answer}\n", "")
+    _, out, err = run(*command.split()[1:])
+    assert (out, err) == (f"{answer}\n", "")

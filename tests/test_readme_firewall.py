@@ -1,4 +1,4 @@
-"""The README's table of what the firewall's words become, held to what is rendered."""
+"""The table of what the firewall's words become, held to what is rendered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from kvmgen.model.site import views
 from kvmgen.pipeline import load
 from kvmgen.render import render
-from tests.sites import ROOT, SITE, write
+from tests.readme import PLATFORMS
+from tests.sites import SITE, write
 
 RULE = {"source": "192.0.2.0/24", "service": "ssh", "action": "accept"}
 POLICY = {"ingress-zones": ["public"], "egress-zones": ["HOST"], "rules": [RULE]}
@@ -30,7 +31,7 @@ SAID: dict[str, dict[str, object]] = {
 
 def cells() -> Iterator[tuple[str, str, str]]:
     """A word, a platform with the minor that the table names, and what the table says of the two."""
-    table = (ROOT / "README.md").read_text().partition("| word | el6 |")[2].partition("\n\n")[0]
+    table = PLATFORMS.read_text().partition("| word | el6 |")[2].partition("\n\n")[0]
     rows = [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in table.splitlines()[2:]]
     assert {row[0] for row in rows} == set(SAID)
     for word, *said in rows:

@@ -1,4 +1,4 @@
-"""The README's table of what each platform can, held to what is compiled and refused."""
+"""The table of what each platform can, held to what is compiled and refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kvmgen.pipeline import validate
-from tests.sites import ROOT, SITE, write
+from tests import readme
+from tests.sites import SITE, write
 
 PLATFORMS = ("el6", "el7", "el8", "el9", "el10")
 HEADING = f"| feature | {' | '.join(PLATFORMS)} |"
@@ -124,7 +125,7 @@ def works(feature: str, platform: str, place: Path) -> bool:
 
 
 def rows() -> dict[str, list[str]]:
-    table = (ROOT / "README.md").read_text().partition(HEADING)[2].partition("\n\n")[0]
+    table = readme.PLATFORMS.read_text().partition(HEADING)[2].partition("\n\n")[0]
     cells = [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in table.splitlines()[2:]]
     return {feature: said for feature, *said in cells}
 

@@ -193,6 +193,8 @@ def test_rules_for_iptables_switch_bridge_netfilter_on(tmp_path: Path, rules: st
         ("-m physdev --physdev-is-bridged -j ACCEPT", True),
         ("-i virbr1 -p tcp -o virbr1 -j DROP", True),
         ("-i virbr1 -o br0 -j DROP", None),  # routed
+        ("! -i virbr1 -o virbr1 -j DROP", None),
+        ("-i virbr1 ! -o virbr1 -j DROP", None),
     ],
 )
 def test_rules_about_bridged_frames_switch_bridge_netfilter_on(tmp_path: Path, rule: str, on: bool | None) -> None:

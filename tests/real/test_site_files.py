@@ -193,7 +193,7 @@ def _meant_tables(node: Node, family: str) -> dict[str, Table]:
 
 def _words(rule: str) -> list[str]:
     """A rule's words, because iptables writes options, and the states in a list, in an order of its own."""
-    words = (",".join(sorted(word.split(","))) for word in shlex.split(rule))
+    words = (",".join(sorted(word.split(","))) for word in shlex.split(rule.replace("! -", "!-")))
     return sorted(words)
 
 

@@ -1,4 +1,4 @@
-"""What an older libvirt's rules say of packets between two networks of a host: it depends on the order of their start."""
+"""Packets between two networks of a host: what an older libvirt says of them depends on the order of their start."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def may_be_reached(site: Site) -> Iterator[Diagnostic]:
 
 def _gets_in(host: Host, other: VirtualNetwork, network: VirtualNetwork) -> bool:
     """Whether the rules of one accept what the rules of the other reject, and nothing before them drops it."""
-    if other.forward not in _LEAD_OUT or other.forward_dev is not None:
+    if other.forward not in _LEAD_OUT or other.forward_dev is not None or other.bridge == network.bridge:
         return False
     versions = {own.version for own in other.addresses} & {own.version for own in network.addresses}
     if network.forward is Forward.ISOLATED:
@@ -135,9 +135,10 @@ def _told(host: Host, network: VirtualNetwork, others: Sequence[VirtualNetwork])
         rules = [f"! -i {bridge} -o {bridge} -m conntrack --ctstate NEW -j DROP"]
         rest = ""
     lines = " and ".join(f'{{family: both, table: mangle, chain: FORWARD, rule: "{rule}"}}' for rule in rules)
+    libvirt = ".".join(map(str, host.platform.libvirt))
     return Diagnostic(
         rule=MAY_BE_REACHED,
-        message=f"{message}: in libvirt {'.'.join(map(str, host.platform.libvirt))} the rules of the last one come first",
+        message=f"{message}: in libvirt {libvirt} the rules of the last one come first",
         hint=f"Write under `firewall: direct` of the host: {lines}.{rest}",
         origin=network.at("forward"),
         related=tuple((other.at("forward"), "a network whose guests get in") for other in others),

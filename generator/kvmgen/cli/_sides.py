@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def both_sides(
     inventory: Path, revision: str, to: str | None = None, *, merge_base: bool = False, whole: bool = True
 ) -> Iterator[Compared]:
-    """An older revision and the work tree or another revision, both fit to be compared, for as long as the context is open.
+    """An older revision and the work tree or another revision, fit to be compared, while the context is open.
 
     Where the ``whole`` isn't wanted, of a large site only what the change is near to.
     """

@@ -128,17 +128,19 @@ def graph(
 
 
 def _to_draw(inventory: Path, revision: str | None) -> tuple[Site | None, Site]:
-    """The site as it was in a revision, if one is named and has it, and as it is."""
+    """The site as it was in a revision, if one is named, and as it is; all is new where the revision has none."""
     if revision is None:
         site = loaded(inventory).site
         assert site is not None
         return None, site
+    from kvmgen.graph import without_hosts
+
     with both_sides(inventory, revision) as sides:
         before, after = (side.result.site if side.result else None for side in (sides.before, sides.after))
     if after is None:
         typer.echo(f"{inventory} holds no inventory to draw.", err=True)
         raise typer.Exit(1)
-    return before, after
+    return before or without_hosts(after), after
 
 
 class ObjectKind(StrEnum):

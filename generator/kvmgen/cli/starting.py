@@ -14,7 +14,10 @@ from kvmgen.cli._shared import tell
 def schema(
     kind: Annotated[
         str | None,
-        typer.Argument(help="site, host, network, guest, filter, policy, common, manifest, diagnostics or difference."),
+        typer.Argument(
+            help="Of what kvmgen reads: site, host, network, guest, filter, policy, common. Of what it writes: "
+            "diagnostics, difference, explanation, manifest, reach, shown."
+        ),
     ] = None,
     catalogue: Annotated[
         bool, typer.Option("--catalogue", help="Print a catalogue that ties inventories to the schemas in an editor.")

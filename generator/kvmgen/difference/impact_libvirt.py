@@ -111,14 +111,17 @@ _FOR_PEOPLE = re.compile(r"/domain/(title|description|metadata)\b")
 
 def domain_impact(name: str, before: str, after: str) -> Impact:
     """What another definition does to a running guest."""
-    runs, wanted = definition(before), definition(after)
-    is_same = all(_FOR_PEOPLE.match(way) for way in unlike(wanted, runs))
-    runs, wanted = _without_live_parts(runs), _without_live_parts(wanted)
-    waiting = [way for way in unlike(wanted, runs) if not _FOR_PEOPLE.match(way)]
+    runs, wanted = _without_live_parts(definition(before)), _without_live_parts(definition(after))
+    waiting = _unlike_but_for_people(wanted, runs)
     if waiting:
         why = f"a running guest can't take {_some(waiting)}"
         return Impact(effect=Effect.GUEST_RESTART, guests=(name,), why=why)
+    is_same = not _unlike_but_for_people(definition(after), definition(before))
     return Impact(effect=Effect.LIVE, why="" if is_same else "update-device changes its interfaces as it runs")
+
+
+def _unlike_but_for_people(wanted: Element, runs: Element) -> list[str]:
+    return [way for way in unlike(wanted, runs) if not _FOR_PEOPLE.match(way)]
 
 
 def _without_live_parts(domain: Element) -> Element:

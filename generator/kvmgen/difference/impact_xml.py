@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from types import MappingProxyType
 
-from kvmgen.reachability._xml import Element, children, read
+from kvmgen.reachability._xml import Element, children, read, written
 
 _IDENTITIES = MappingProxyType(
     {
@@ -46,10 +46,10 @@ def missing(meant: Element, there: Element, way: str = "") -> Iterator[str]:
         counterparts.setdefault(_identity(child), []).append(child)
     for child in children(meant):
         same = counterparts.get(_identity(child))
-        if same:
-            yield from missing(child, same.pop(0), way)
-        else:
+        if not same:
             yield f"{way}/{child.tag!s}"
+        elif written(child) != written(other := same.pop(0)):  # most are the same, and nothing is to be found in them
+            yield from missing(child, other, way)
 
 
 def unlike(one: Element, other: Element) -> list[str]:

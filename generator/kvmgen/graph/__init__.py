@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from kvmgen.graph import dot, mermaid, svg
@@ -38,6 +39,11 @@ def picture(
     if before is None:
         return grouped(VIEWS[view](site, hosts), most)
     return grouped(compare(_drawn(before, view, hosts, site), _drawn(site, view, hosts, before)), most)
+
+
+def without_hosts(site: Site) -> Site:
+    """A site of that name before it had anything: all of it is new."""
+    return replace(site, hosts={}, networks={}, guests={})
 
 
 def _drawn(site: Site, view: str, hosts: Collection[str], other: Site) -> Graph:

@@ -36,3 +36,8 @@ def attributes(element: Element) -> dict[str, str]:
 def text_of(element: Element) -> str:
     """The element as it is written, on one line."""
     return " ".join(etree.tostring(element, encoding="unicode", with_tail=False).split())
+
+
+def written(element: Element) -> bytes:
+    """An element as its file has it, without what stands behind it."""
+    return etree.tostring(element, with_tail=False)

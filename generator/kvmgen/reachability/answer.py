@@ -233,7 +233,8 @@ def _pair(places: Places, question: Question) -> tuple[Attachment, Attachment, A
         for asked in _addresses(target, question.version, question.target)
     ]
     choices = [choice for pair in choices for choice in _nearby(places, *pair)]
-    choices.sort(key=lambda choice: _distance(places, choice[0], choice[1], choice[3]))
+    if len(choices) > 1:
+        choices.sort(key=lambda choice: (_distance(places, choice[0], choice[1], choice[3]), _turns(places, *choice)))
     return next(iter(choices), None)
 
 
@@ -273,6 +274,15 @@ def _distance(places: Places, source: Attachment, target: Attachment, asked: Add
         found[1] == asked and found[0].segment != target.segment
     )  # somebody else's, in a subnet of the same range
     return 2 if is_other else 1
+
+
+def _turns(places: Places, source: Attachment, target: Attachment, own: Address, _: Address) -> bool:
+    """Whether the answer leaves by another interface than the question comes in by, which reverse path filters drop."""
+    if target.is_outside:
+        return False
+    every = places.of[f"{target.kind}:{target.owner}"]
+    back = places.next_hop([target, *(one for one in every if one != target)], own)
+    return back is None or back[0] != target
 
 
 def _first(question: Question, source: Attachment, own: Address, target: Attachment, asked: Address) -> Packet:

@@ -5,12 +5,12 @@ what is each one's own (`fingerprints`), they are plugged in alike, have the sam
 their addresses are among the same atoms (`constants`). In doubt they are of two.
 
 What is on the way beside the two ends and their hosts (a guest that routes, another host) is called by its name, and
-whoever is called so is alone in its class; so are addresses that several have.
+whoever is called so is alone in its class. Of an address that several have it counts on which segments it is: a packet
+to it goes no further than to the first of them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -70,13 +70,13 @@ class _Maker:
     consumers: Consumers
     files: Fingerprints = field(init=False)
     taps: dict[str, _Told] = field(default_factory=dict)
-    twice: frozenset[Address] = frozenset()
+    twice: dict[Address, str] = field(default_factory=dict)
     notable: set[str] = field(default_factory=set)
     hosts: dict[str, str] = field(default_factory=dict)
     groups: dict[_Told, Conditions] = field(default_factory=dict)
     noted: set[tuple[int, str]] = field(default_factory=set)
     prints: dict[tuple[int, str], str] = field(default_factory=dict)
-    nics: dict[str, str] = field(default_factory=dict)
+    near: dict[str, list[tuple[object, object]]] = field(default_factory=dict)
     lists: dict[tuple[object, ...], str] = field(default_factory=dict)
     by_segment: dict[str, list[str]] | None = None
 
@@ -90,19 +90,18 @@ class _Maker:
         self._collect()
         owners = {name: self.places.of[name] for name in sorted(self.places.of)}
         ways = {name: [self._ways(one, nics) for one in nics] for name, nics in owners.items()}
+        self._find_repeated()
         self.hosts = {host: self._host(host) for host in sorted(self.places.site.hosts)}
         keys = {name: self._key(name, nics, ways[name]) for name, nics in owners.items()}
-        population = self._population(owners, keys)
         outside = End(
             name=OUTSIDE, owner=OUTSIDE, kind="outside", host="", key=OUTSIDE, versions=frozenset(OUTSIDE_ADDRESSES)
         )
         found = {OUTSIDE: outside}
         for name, nics in owners.items():
-            around = [population.get(one.segment, ()) for one in nics]
-            for end in self._ends(nics, digest(keys[name], around)):
+            for end in self._ends(nics, keys[name]):
                 found[end.name] = end
         routers = [(name, key) for name, key in keys.items() if name in self.notable]
-        return Ends(known=found, routers=digest(routers, sorted(population.items()) if routers else ()))
+        return Ends(known=found, routers=digest(routers))
 
     @staticmethod
     def _ends(nics: Sequence[Attachment], key: str) -> Iterator[End]:
@@ -132,8 +131,32 @@ class _Maker:
                 continue
             atoms.add(_blocks(party), tap.host)
             self.taps[tap.mac] = self._told(tap, party)
-        counts = Counter(own.ip for several in self.places.of.values() for one in several for own in one.addresses)
-        self.twice = frozenset(address for address, times in counts.items() if times > 1)
+        for one in (one for several in self.places.of.values() for one in several):
+            for block in (mac_block(one.mac), *(point(own.ip) for own in one.addresses)):
+                atoms.met(block, one.host)
+        for address in OUTSIDE_ADDRESSES.values():
+            atoms.met(point(address), "")
+
+    def _find_repeated(self) -> None:
+        """Call an address that several have by where it is, and each host by who of its own has one."""
+        where: dict[Address, list[tuple[str, int, str]]] = {}
+        for name, several in self.places.of.items():
+            for one in several:
+                who = name if one.kind == "host" or name in self.notable else one.kind
+                for own in dict.fromkeys(own.ip for own in one.addresses):
+                    where.setdefault(own, []).append((one.segment, one.vlan, who))
+        self.twice = {address: digest(sorted(found)) for address, found in where.items() if len(found) > 1}
+        there: dict[str, list[tuple[str, int, str]]] = {}
+        for address, pattern in self.twice.items():
+            for segment, vlan, who in where[address]:
+                there.setdefault(segment, []).append((pattern, vlan, who))
+        for segment, several in self.places.on_segment.items():
+            hosts = dict.fromkeys(one.host for one in several)
+            found = sorted(there.get(segment, ()))
+            known = digest(found) if len(hosts) > 1 else ""
+            for host in hosts:
+                own_view = known or [(*one, "its host" if who == f"host:{host}" else who) for *one, who in found]
+                self.near.setdefault(host, []).append((self.files.segment(segment, host), own_view))
 
     def _told(self, tap: Tap, party: Party) -> _Told:
         if tap.filter is None:
@@ -163,7 +186,8 @@ class _Maker:
 
     def _host(self, name: str) -> str:
         alone = name if f"host:{name}" in self.notable else ""
-        return digest(self.files.host(name), alone)
+        own = [[self.twice.get(own.ip) for own in one.addresses] for one in self.places.of.get(f"host:{name}", ())]
+        return digest(self.files.host(name), alone, sorted(self.near.get(name, ()), key=repr), own)
 
     def _ways(self, one: Attachment, nics: Sequence[Attachment]) -> list[object]:
         """A machine's ways out and in by one of its interfaces. Whoever is on them by name becomes notable."""
@@ -204,9 +228,18 @@ class _Maker:
             own |= {point(address.ip): (_OWN, number, at) for at, address in enumerate(nic.addresses)}
             own[mac_block(nic.mac)] = (_OWN, number)
         inside = list(self.files.said(name, one.host, own)) if one.owner in self.places.site.insides else None
-        told = [digest(self._nic(nic)) for nic in nics]
-        self.nics |= {nic.mac: one for nic, one in zip(nics, told, strict=True)}
-        return digest("guest", {nic.host: self.hosts[nic.host] for nic in nics}[one.host], told, ways, inside, alone)
+        told = [self._nic(nic) for nic in nics]
+        return digest("guest", self.hosts[one.host], told, self._unclear(nics), ways, inside, alone)
+
+    def _unclear(self, nics: Sequence[Attachment]) -> list[str]:
+        """Addresses of a guest that others have as well, where another one of its subnet may be sought elsewhere."""
+        return [
+            str(own.ip)
+            for nic in nics
+            for own in nic.addresses
+            if own.ip in self.twice
+            and (own.network.num_addresses == 1 or any(other.serves(own.ip) for other in nics if other != nic))
+        ]
 
     def _nic(self, nic: Attachment) -> object:
         tap, party = nic.tap, self.places.site.party_by_mac[nic.mac]
@@ -230,7 +263,7 @@ class _Maker:
         )
 
     def _address(self, nic: Attachment, address: Address, length: int, host: str) -> object:
-        shown = str(address) if address in self.twice else ""
+        shown = self.twice.get(address, "")
         if address.is_link_local:
             return shown, length, self.files.of_address(address, host)
         free = self.places.unused(nic, address)
@@ -263,19 +296,6 @@ class _Maker:
                 for one in self.places.of[name]:
                     self.by_segment.setdefault(one.segment, []).append(name)
         return self.by_segment.get(nic.segment, [])
-
-    def _population(
-        self, owners: Mapping[str, Sequence[Attachment]], keys: Mapping[str, str]
-    ) -> Mapping[str, Sequence[tuple[str, str]]]:
-        """Who on each segment has an address that somebody else has as well."""
-        found: dict[str, list[tuple[str, str]]] = {}
-        for name, nics in owners.items():
-            for one in nics:
-                if one.kind == "guest":
-                    shared = [str(own.ip) for own in one.addresses if own.ip in self.twice]
-                    what = keys[name] if one.owner in self.places.site.insides else self.nics[one.mac]
-                    found.setdefault(one.segment, []).extend((address, what) for address in shared)
-        return {segment: sorted(several) for segment, several in found.items() if several}
 
 
 def _blocks(party: Party) -> Iterator[Block]:

@@ -164,6 +164,12 @@ class Atoms:
         """The host that alone mentions an atom."""
         return self._mentioned.get(atom, EVERYWHERE)
 
+    def met(self, block: Block, host: str) -> None:
+        """Note that somebody of a host has an address: what it is among is known beyond another host that says so."""
+        for atom in self.around(block):
+            if self._mentioned[atom] != host:
+                self._mentioned[atom] = EVERYWHERE
+
     def around(self, block: Block) -> tuple[Atom, ...]:
         """The atoms that an address (or a MAC) is among, sorted; to be asked once all are added."""
         if block not in self._known:

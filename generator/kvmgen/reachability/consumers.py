@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from kvmgen.model.values import Address
-from kvmgen.reachability.firewall import PacketFilter, RouteBack
+from kvmgen.reachability.firewall import PacketFilter
 from kvmgen.reachability.nwfilter import FOLDER as FILTERS
 from kvmgen.reachability.nwfilter import Filters, TapFilter
 from kvmgen.reachability.place import Attachment, Places
+from kvmgen.reachability.reverse_path import RouteBack
 from kvmgen.reachability.step import Step
 from kvmgen.reachability.topology import Machine, Tap
 
@@ -61,11 +62,14 @@ class Consumers:
 
     def _route_back(self, machine: Machine) -> RouteBack:
         own = self.places.of.get(f"{'guest' if machine.inside else 'host'}:{machine.name}", ())
+        asks = any(link.dhcp for link in machine.links.values())
 
         def leads(address: Address, interface: str) -> bool | None:
             if address.is_link_local:
                 return None
             found = self.places.next_hop(own, address)
-            return found is not None and found[0].interface == interface
+            if found is None:
+                return None if asks and address.version == 4 else False
+            return interface in ("", found[0].interface)
 
         return leads

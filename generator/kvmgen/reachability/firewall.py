@@ -11,7 +11,7 @@ run it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -25,17 +25,14 @@ from kvmgen.reachability.iptables import NAT_TARGETS, Chains, Outcome, Rule, loa
 from kvmgen.reachability.iptables_matches import Seen
 from kvmgen.reachability.nftables import PATH as BRIDGE_TABLE
 from kvmgen.reachability.nftables import BridgeTable
-from kvmgen.reachability.packet import ICMPV6, Packet, State
+from kvmgen.reachability.packet import Packet, State
+from kvmgen.reachability.reverse_path import RouteBack, by_firewalld, by_kernel
 from kvmgen.reachability.step import Cause, Step, Verdict
 from kvmgen.reachability.sysctl import Settings
 from kvmgen.reachability.way import Way
 
-RouteBack = Callable[[Address, str], bool | None]
-"""Whether what is sent to an address would leave by an interface."""
-
 _FILES = {4: "etc/sysconfig/iptables", 6: "etc/sysconfig/ip6tables"}
 _PASS = Outcome(verdict=Verdict.PASS)
-_DISCOVERY = (134, 135)
 
 
 class TapFilter(Protocol):
@@ -237,17 +234,11 @@ class PacketFilter:
         yield from self._reverse_path(seen)
 
     def _reverse_path(self, seen: Seen) -> Iterator[Step]:
-        """firewalld drops IPv6 whose answer would leave by another interface, bridged frames as well."""
-        packet, way = seen.packet, seen.way
-        if self._firewalld is None or not self._firewalld.checks_reverse_path or self._route_back is None:
+        if self._route_back is None:
             return
-        discovery = packet.protocol == ICMPV6 and packet.icmp is not None and packet.icmp[0] in _DISCOVERY
-        if packet.version != 6 or discovery or packet.source is None:
-            return
-        if self._route_back(packet.source, way.incoming) is False:
-            cause = Cause(file="firewalld", text="IPv6_rpfilter=yes")
-            why = f"no route to {packet.source} leads out of {way.incoming}"
-            yield Step(where="firewalld reverse path", verdict=Verdict.DROP, cause=cause, why=why)
+        if self._firewalld is not None and self._firewalld.checks_reverse_path:
+            yield from by_firewalld(seen, self._route_back)
+        yield from by_kernel(seen, self._route_back, self.settings)
 
     def _direct(self, version: int, table: str, chain: str, seen: Seen) -> Outcome:
         """A built-in chain of another table than filter: the machine's own rules."""

@@ -102,6 +102,8 @@ class Walk:
             if towards is None:
                 return self._no_way(here, packet)
             leaving, neighbour, asked = towards
+            if not self._is_meant(here, neighbour, target, packet):
+                return False
             sent = self._leave(machine, packet, self._way(leaving, routed), routed)
             if sent is None:
                 return False
@@ -163,6 +165,23 @@ class Walk:
             return leaving, target, asked
         neighbour = self.places.neighbour(leaving, asked)
         return None if neighbour is None else (leaving, neighbour, asked)
+
+    def _is_meant(self, here: Attachment, neighbour: Attachment, target: Attachment, packet: Packet) -> bool:
+        """Whether the packet is on its way to its target: of an address that several have, the nearest is meant."""
+        if (here.kind, here.owner) != (target.kind, target.owner) and any(
+            one.has(packet.target) for one in self.places.of.get(f"{here.kind}:{here.owner}", ()) if packet.target
+        ):
+            return self._anothers(here, here, packet)
+        if neighbour.is_outside or packet.target is None or not neighbour.has(packet.target):
+            return True
+        if (neighbour.kind, neighbour.owner) == (target.kind, target.owner):
+            return True
+        shown = {(note.machine, note.shown) for note in self.translations} if packet.reply else ()
+        return (neighbour.owner, packet.target) in shown or self._anothers(here, neighbour, packet)
+
+    def _anothers(self, here: Attachment, owner: Attachment, packet: Packet) -> bool:
+        where, text = f"routing, {here.named()}", f"{packet.target} is {owner.owner} on this network"
+        return self._stop(here.host, where, text, file="kernel")
 
     def _no_way(self, here: Attachment, packet: Packet) -> bool:
         if here.is_outside:
@@ -255,8 +274,8 @@ class Walk:
 
     def _delivered(self, here: Attachment, machine: Machine | None, target: Attachment, packet: Packet) -> bool:
         assert packet.target is not None
-        if target.has(packet.target) and (here.kind, here.owner) != (target.kind, target.owner):
-            return self._stop(here.host, "routing", f"{packet.target} is {here.owner} on this network", file="kernel")
+        if not _is_group(packet.target) and (here.kind, here.owner) != (target.kind, target.owner):
+            return self._anothers(here, here, packet)
         if machine is not None:
             source = self._source_filter if machine.inside is None else None
             way = Way(incoming=here.interface, port_in=self._port_in)

@@ -48,6 +48,7 @@ class Settings:
 
     def __init__(self, files: Mapping[str, str], root: str = "", major: int = 9) -> None:
         self._found: dict[str, Setting] = {}
+        self._major = major
         for path in _in_order(files, root, major):
             for key, setting in _lines(path, files[path]):
                 self._found[key] = setting
@@ -70,6 +71,22 @@ class Settings:
         found = self.get(f"net.bridge.bridge-nf-call-ip{'6' if version == 6 else ''}tables")
         assert found is not None  # it has a default
         return found
+
+    def reverse_path(self, interface: str) -> Setting:
+        """How the source of IPv4 packets that come in by an interface is held against the routes back: see ip-sysctl.
+
+        0 not at all, 1 (strict) by that very interface, 2 (loose) by any; of what is said for all interfaces and for
+        this one the higher holds. The distributions are strict: el6 for what has no word of its own, el7 and el8 for
+        all as well, and from el9 on for each interface.
+        """
+        keys = [f"net/ipv4/conf/{name}/rp_filter" for name in ("all", interface, "default")]
+        every, own, default = map(self.get, keys)
+        strict = Setting("1", Cause(file="kernel", text="rp_filter = 1"))
+        if every is None:
+            every = strict if self._major in (7, 8) else Setting("0", strict.cause)
+        if own is None:
+            own = strict if default is None or self._major >= 9 else default
+        return max(own, every, key=lambda setting: setting.value)
 
     def forwards(self, version: int, interface: str = "all") -> Setting:
         """Whether packets that come in by an interface are routed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from textwrap import shorten
 
 from kvmgen.difference.model import (
     Attribute,
@@ -132,13 +133,23 @@ def _impact(impact: Impact | None) -> Line:
     return [(f": {plain(words_of(impact))}", "" if impact.effect in _GENTLE else "magenta")]
 
 
+def _why(impact: Impact | None) -> Line:
+    """Why it is so, in a few words."""
+    if impact is None or not impact.why:
+        return []
+    return [(f" ({shorten(plain(impact.why), _FEW_WORDS, placeholder=' ...')})", "dim")]
+
+
+_FEW_WORDS = 120
+
+
 def _objects(changes: Sequence[ObjectChange], *, raw: bool) -> Iterator[Line]:
     first = changes[0]
     title = f"  {_SIGNS[first.verb]} {first.kind} {_names([one.name for one in changes])}"
     told = {place for attribute in first.attributes for place in attribute.causes}
     causes = [place for place in first.causes if place not in told]
     impact = joined(one.impact for one in changes if one.impact is not None)
-    yield [(title, _STYLES[first.verb]), *_impact(impact), *_causes(causes)]
+    yield [(title, _STYLES[first.verb]), *_impact(impact), *_why(impact), *_causes(causes)]
     for attribute in first.attributes:
         yield from _attribute(attribute)
     for file in (file for one in changes for file in one.files if raw):

@@ -7,13 +7,14 @@ for the host (kernel settings, packet filter, libvirt's networks and nwfilters) 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import ip_address
 from xml.etree.ElementTree import fromstring
 
 from kvmgen.artifact import Kind
 from kvmgen.model.guest import Guest
+from kvmgen.model.platform import Platform
 from kvmgen.model.site import Site
 from kvmgen.proof import parties
 from tests.lab.agreement.leases import take_leases
@@ -39,6 +40,7 @@ def staged(files: Compiled, site: Site) -> Iterator[Stage]:
     networks = [path.split("/")[-1].removesuffix(".xml") for path in files.of_kind(Kind.NETWORK)]
     with running_files(files, networks) as lab:
         _settle_host(lab)
+        _check_sources(lab, files.host.platform, [files.texts[path] for path in files.of_kind(Kind.SYSCTL)])
         stage = Stage(lab, {party.mac: party for party in parties(site) if party.name in files.guests})
         for guest in files.guests.values():
             stage.machines.append(_guest(stage, site, guest))
@@ -66,6 +68,15 @@ def _settle_host(lab: ExampleHost) -> None:
     if "bridge-nf-call" not in said:
         # No file of the host loads br_netfilter, and without it iptables sees no bridged frame.
         lab.run("sysctl", "-qw", *(f"{key}=0" for key in BRIDGE_NETFILTER))
+
+
+def _check_sources(lab: ExampleHost, platform: Platform, texts: Sequence[str], netns: str | None = None) -> None:
+    """Hold the sources of IPv4 packets against the routes back, as each release does by itself; then what files say."""
+    keys = lab.run("sysctl", "-aN", "--pattern", r"^net\.ipv4\.conf\..*\.rp_filter$", netns=netns).stdout.split()
+    every = "net.ipv4.conf.all.rp_filter"
+    values = {**dict.fromkeys(keys, 1), every: int(platform.major in (7, 8))}
+    lab.run("sysctl", "-qw", *(f"{key}={value}" for key, value in values.items()), netns=netns)
+    apply_sysctl(lab, "".join(texts), netns=netns)
 
 
 def _claim_zones(lab: ExampleHost) -> None:
@@ -164,9 +175,10 @@ def _is_isolated(lab: ExampleHost, guest: str, mac: str) -> bool:
 def _prepare_inside(stage: Stage, guest: Guest) -> None:
     """The kernel settings and the packet filter that were compiled for the inside of a guest."""
     texts, folder = stage.lab.files.texts, f"guests/{guest.name}/"
-    for path in (f"{folder}etc/sysctl.conf", *(path for path in texts if path.startswith(f"{folder}etc/sysctl.d/"))):
-        if path in texts:
-            apply_sysctl(stage.lab, texts[path], netns=guest.name)
+    said = (f"{folder}etc/sysctl.conf", *(path for path in texts if path.startswith(f"{folder}etc/sysctl.d/")))
+    if guest.inside is not None:
+        found = [texts[path] for path in said if path in texts]
+        _check_sources(stage.lab, guest.inside.platform, found, netns=guest.name)
     load_iptables(stage.lab, texts, folder, netns=guest.name)
 
 
