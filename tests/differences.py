@@ -101,6 +101,8 @@ def filled(text: str) -> Difference:
         after="delivered",
         cause=place,
         rule=text,
+        opened_by=place,
+        opening_rule=text,
     )
     return Difference(
         before=text,

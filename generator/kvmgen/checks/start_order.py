@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from kvmgen.checks._words import Option, words
 from kvmgen.diagnostics import Diagnostic, Rule, Severity
@@ -68,13 +69,30 @@ def may_be_reached(site: Site) -> Iterator[Diagnostic]:
 
     Source: https://libvirt.org/firewall.html and https://libvirt.org/news.html (5.1.0: private chains for networks).
     """
+    alike: dict[tuple[object, ...], list[_Reached]] = {}
+    for reached in _reached(site):
+        names = [other.name for other in reached.others]
+        alike.setdefault((reached.network.at("forward"), reached.network.bridge, *names), []).append(reached)
+    for several in alike.values():
+        yield _told(several)
+
+
+class _Reached(NamedTuple):
+    """A network on a host, and those whose guests may get into it."""
+
+    host: Host
+    network: VirtualNetwork
+    others: Sequence[VirtualNetwork]
+
+
+def _reached(site: Site) -> Iterator[_Reached]:
     for name, host in site.hosts.items():
         if host.platform.libvirt < _OWN_CHAINS:
             carried = list(site.networks.get(name, {}).values())
             for network in carried:
                 others = [other for other in carried if other is not network and _gets_in(host, other, network)]
                 if others:
-                    yield _told(host, network, others)
+                    yield _Reached(host, network, others)
 
 
 def _gets_in(host: Host, other: VirtualNetwork, network: VirtualNetwork) -> bool:
@@ -123,15 +141,17 @@ def _fits(option: Option, came_in: str, leaves: str) -> bool:
     return False
 
 
-def _told(host: Host, network: VirtualNetwork, others: Sequence[VirtualNetwork]) -> Diagnostic:
-    bridge, names = network.bridge, ", ".join(other.name for other in others)
+def _told(several: Sequence[_Reached]) -> Diagnostic:
+    host, network, others = several[0]
+    bridge, whose = network.bridge, f"{', '.join(other.name for other in others)} of {host.name}"
+    if len(several) > 1:
+        whose += f" and {len(several) - 1} more"
     if network.forward is Forward.ISOLATED:
-        message = f"guests on {names} of {host.name} reach this isolated network whenever it started before theirs"
+        message = f"guests on {whose} reach this isolated network whenever it started before theirs"
         rules = [f"! -i {bridge} -o {bridge} -j DROP", f"-i {bridge} ! -o {bridge} -j DROP"]
         rest = " Or leave `addresses` out, where the guests need no DHCP and no host."
     else:
-        message = f"guests on {names} of {host.name} open connections into this NAT network whenever it started before"
-        message += " theirs"
+        message = f"guests on {whose} open connections into this NAT network whenever it started before theirs"
         rules = [f"! -i {bridge} -o {bridge} -m conntrack --ctstate NEW -j DROP"]
         rest = ""
     lines = " and ".join(f'{{family: both, table: mangle, chain: FORWARD, rule: "{rule}"}}' for rule in rules)

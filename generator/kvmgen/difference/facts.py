@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 
 from kvmgen.difference.fact import Fact
-from kvmgen.difference.xml_facts import crowded, xml_facts
+from kvmgen.difference.xml_facts import alike, crowded, xml_facts
 
 Names = Mapping[str, str]
 """What things are called instead of by their MACs."""
@@ -16,17 +16,23 @@ Names = Mapping[str, str]
 def facts_of_both(path: str, before: str, after: str, names: tuple[Names, Names]) -> tuple[list[Fact], list[Fact]]:
     """What two versions of a file say, in which things are called alike.
 
-    ``path`` is its way in the host's folder, which tells its format; ``names`` are each version's own.
+    ``path`` is its way in the host's folder, which tells its format; ``names`` are each version's own. Of a guest,
+    parts that are the same to the letter may be left out.
     """
-    several = crowded(before) | crowded(after) if path.endswith(".xml") else frozenset()
-    return _facts(path, before, several, names[0]), _facts(path, after, several, names[1])
+    if path.endswith(".xml"):
+        several = crowded(before) | crowded(after)
+        same = alike(before, after) if names[0] == names[1] else frozenset()
+        old, new = (
+            list(xml_facts(text, own, several, same)) if text else []
+            for text, own in zip((before, after), names, strict=True)
+        )
+        return old, new
+    return _facts(path, before), _facts(path, after)
 
 
-def _facts(path: str, text: str, several: frozenset[str], names: Names) -> list[Fact]:
+def _facts(path: str, text: str) -> list[Fact]:
     if not text:
         return []
-    if path.endswith(".xml"):
-        return list(xml_facts(text, names, several))
     inner = re.sub(r"^guests/[^/]+/", "", path)
     reader = next((reader for pattern, reader in _FORMATS if re.match(pattern, inner)), _by_line)
     return list(reader(text.splitlines()))

@@ -54,6 +54,7 @@ class Side:
     folder: str
     before: bool
     _hosts: dict[str, HostSide] | None = field(default=None, repr=False)
+    _made: Rendered | None = field(default=None, repr=False)
 
     @property
     def hosts(self) -> Mapping[str, HostSide]:
@@ -64,7 +65,13 @@ class Side:
 
     def made(self, only: Collection[str] | None = None) -> Rendered:
         """The site as its hosts have it, for questions about packets, or as some hosts alone; files are made once."""
-        site = self.site if only is None else _of_hosts(self.site, only)
+        if only is not None:
+            return self._rendered(_of_hosts(self.site, only))
+        if self._made is None:
+            self._made = self._rendered(self.site)
+        return self._made
+
+    def _rendered(self, site: Site) -> Rendered:
         return rendered(site, lambda view: self.hosts[view.host.name].artifacts.values())
 
     def path(self, file: str) -> str:

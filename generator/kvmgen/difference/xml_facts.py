@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -49,11 +50,15 @@ _KNOWN_BY: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """What a file's elements are called: ``names`` instead of MACs, and which tags stand for several elements."""
+    """What a file's elements are called: ``names`` instead of MACs, and which tags stand for several elements.
+
+    ``alike`` are the elements of which nothing is to be told.
+    """
 
     root: str
     names: Mapping[str, str]
     crowded: frozenset[str]
+    alike: frozenset[bytes]
 
 
 def crowded(text: str) -> frozenset[str]:
@@ -68,15 +73,28 @@ def crowded(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def xml_facts(text: str, names: Mapping[str, str], crowded: frozenset[str]) -> Iterator[Fact]:
-    """What a file says. ``names`` are what interfaces are called instead of by their MACs; ``crowded`` see there."""
+def alike(before: str, after: str) -> frozenset[bytes]:
+    """The devices and other parts that two versions of a guest write alike: most of them, where one word changes."""
+    old, new = (Counter(map(_xml.written, _parts(_xml.read(text)))) if text else Counter() for text in (before, after))
+    return frozenset(part for part, times in old.items() if new[part] == times)
+
+
+def _parts(root: Element) -> Iterator[Element]:
+    for child in _xml.children(root) if root.tag == "domain" else ():
+        yield from _xml.children(child) if child.tag == "devices" else (child,)
+
+
+def xml_facts(
+    text: str, names: Mapping[str, str], crowded: frozenset[str], alike: frozenset[bytes] = frozenset()
+) -> Iterator[Fact]:
+    """What a file says. ``names`` are what interfaces are called instead of by their MACs; for the others see there."""
     yield from _comments(text)
     root = _xml.read(text)
     tag = str(root.tag)
     if tag == "filter":
         yield from _filter(root)
         return
-    reader = _Reader(tag, names, crowded)
+    reader = _Reader(tag, names, crowded, alike)
     yield from _attributes(root, "", "")
     yield from _children(root, "", "", reader)
 
@@ -123,6 +141,8 @@ def _attributes(element: Element, name: str, of: str) -> Iterator[Fact]:
 def _children(element: Element, way: str, of: str, reader: _Reader) -> Iterator[Fact]:
     for child in _xml.children(element):
         tag = str(child.tag)
+        if not way and reader.alike and _xml.written(child) in reader.alike:
+            continue
         if tag in _WHOLE.get(reader.root, ()):
             ordered = (reader.root, tag) in _ORDERED
             yield Fact(f"{way}{tag}", _whole(child), _xml.line_of(child), ordered, of)

@@ -53,7 +53,7 @@ def assembled(compared: Compared, difference: Difference, links: Links) -> Repor
         pictures=first,
         whole=whole,
         findings=tuple(_findings(compared.after)),
-        grid=grid_of(after, changed) if after else None,
+        grid=grid_of(after, changed, compared.after.side.made() if compared.after.side else None) if after else None,
         links=links,
     )
 

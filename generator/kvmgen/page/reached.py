@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kvmgen.model.site import Site
 from kvmgen.page.grid import End, Grid
-from kvmgen.proof import rendered
+from kvmgen.proof import Rendered, rendered
 from kvmgen.proof.services import named_services
 from kvmgen.reachability.answer import Outcome, Service
 from kvmgen.reachability.classes import ends
@@ -18,12 +18,12 @@ MOST_CLASSES = 60
 """A wider table is read by nobody; `kvmgen reach --matrix` tells all of it."""
 
 
-def grid_of(site: Site, changed: Collection[str]) -> Grid:
+def grid_of(site: Site, changed: Collection[str], made: Rendered | None = None) -> Grid:
     """Who reaches whom on the services that the site names; where that is too much for a page, on hosts that change.
 
-    Without rows where that is too much as well.
+    Without rows where that is too much as well. Nothing is rendered that has been ``made`` already.
     """
-    consumers = rendered(site).consumers
+    consumers = (made or rendered(site)).consumers
     known = ends(consumers)
     near = {name for name, end in known.known.items() if end.host in changed or end.kind == "outside"}
     for names, note in ((None, ()), (near, (_NEAR,))):

@@ -61,8 +61,11 @@ class Ends:
 
 
 def ends(consumers: Consumers) -> Ends:
-    """Every end of a site, outside first, then hosts and guests by their names."""
-    return _Maker(consumers).made()
+    """Every end of a site, outside first, then hosts and guests by their names; found out once."""
+    found = consumers.kept.get("ends")
+    if not isinstance(found, Ends):
+        found = consumers.kept["ends"] = _Maker(consumers).made()
+    return found
 
 
 @dataclass(slots=True)

@@ -25,6 +25,8 @@ class Consumers:
     """What came of asking for a neighbour's MAC, by who asks whom."""
     pairs: dict[tuple[str, str, int], Ends | None] = field(default_factory=dict)
     """The interfaces and addresses that names in questions mean, by the names and the IP version."""
+    kept: dict[str, object] = field(default_factory=dict)
+    """What has been found out about the whole site, by what it is."""
     _filters: dict[str, Filters] = field(default_factory=dict)
     _same_filters: dict[tuple[object, ...], Filters] = field(default_factory=dict)
     _bound: dict[str, TapFilter] = field(default_factory=dict)

@@ -152,8 +152,9 @@ class _Rules:
 
     @cached_property
     def chains(self) -> tuple[Chains, Chains]:
-        """The chains of each layer and name; twice where chains of one priority stand in no certain order."""
-        return _chains(self.lines), _chains(_other_order(self.lines))
+        """The chains of each layer and name; another one where ties leave the order open."""
+        known, other = _chains(self.lines), _other_order(self.lines)
+        return known, known if other == list(self.lines) else _chains(other)
 
     @cached_property
     def layers(self) -> frozenset[str]:
@@ -280,7 +281,9 @@ class TapFilter:
         if self.problem:
             cause = Cause(file=FOLDER + f"{self.name}.xml", text=f"filter {self.name}")
             return Step(where=where, verdict=Verdict.UNKNOWN, cause=cause, why=self.problem)
-        one, other = (self._run(chains, chain, packet) for chains in self._rules.chains)
+        chains, others = self._rules.chains
+        one = self._run(chains, chain, packet)
+        other = one if others is chains else self._run(others, chain, packet)
         if one.verdict is not other.verdict:
             why = "chains of the same priority are called in no certain order"
             return Step(where=where, verdict=Verdict.UNKNOWN, cause=one.cause, why=why)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from kvmgen.model.values import Address
 from kvmgen.reachability.consumers import Consumers
 from kvmgen.reachability.fragments import put_together
+from kvmgen.reachability.hop import address_for, file_of, is_group, port_of, sender_for
 from kvmgen.reachability.neighbours import exchange
 from kvmgen.reachability.nwfilter import TapFilter
 from kvmgen.reachability.packet import Packet
@@ -155,7 +156,7 @@ class Walk:
         if here.is_outside:
             entry = self.places.way_in(target)
             outside = None if entry is None else self.places.outside_of(entry.segment, entry.host)
-            return None if entry is None or outside is None else (outside, entry, _address_for(entry, packet))
+            return None if entry is None or outside is None else (outside, entry, address_for(entry, packet))
         own = self.places.of[f"{here.kind}:{here.owner}"]
         found = self.places.next_hop([here, *(one for one in own if one != here)], packet.target)
         if found is None:
@@ -262,7 +263,7 @@ class Walk:
             )
             return None
         own = self.places.of[f"{here.kind}:{here.owner}"]
-        if any(one.has(packet.target) for one in own) or _is_group(packet.target):
+        if any(one.has(packet.target) for one in own) or is_group(packet.target):
             return self._delivered(here, machine, target, packet)
         if machine is None:
             why = f"whether {here.owner} routes isn't known: its inside isn't compiled (`platform`)"
@@ -274,7 +275,7 @@ class Walk:
 
     def _delivered(self, here: Attachment, machine: Machine | None, target: Attachment, packet: Packet) -> bool:
         assert packet.target is not None
-        if not _is_group(packet.target) and (here.kind, here.owner) != (target.kind, target.owner):
+        if not is_group(packet.target) and (here.kind, here.owner) != (target.kind, target.owner):
             return self._anothers(here, here, packet)
         if machine is not None:
             source = self._source_filter if machine.inside is None else None
@@ -288,9 +289,9 @@ class Walk:
 
     def _resolved(self, leaving: Attachment, neighbour: Attachment, asked: Address, packet: Packet) -> bool:
         """Whether the neighbour's MAC can be found: ARP and neighbour discovery meet the same filters."""
-        if _is_group(asked) or packet.source_mac != leaving.mac:
+        if is_group(asked) or packet.source_mac != leaving.mac:
             return True
-        sender = _sender(leaving, asked, packet)
+        sender = sender_for(leaving, asked, packet)
         known = leaving.place, neighbour.place, sender, asked
         if known not in self.consumers.resolutions:
             self.consumers.resolutions[known] = self._resolution(leaving, neighbour, sender, asked)
@@ -360,8 +361,8 @@ class Walk:
         """One bridge, from port to port; ``None`` is the uplink. What the host sends or gets crosses no bridge."""
         machine = self.places.site.hosts[host]
         uplink = next(iter(machine.uplinks(bridge)), None) if bridge else None
-        port_in = _port(source) if source else uplink.name if uplink else None
-        port_out = _port(target) if target else uplink.name if uplink else None
+        port_in = port_of(source) if source else uplink.name if uplink else None
+        port_out = port_of(target) if target else uplink.name if uplink else None
         if source is None:
             self._port_in = port_in
         if (source and source.kind == "host") or (target and target.kind == "host"):
@@ -369,7 +370,7 @@ class Walk:
         if not machine.is_bridge(bridge):
             return self._unknown(host, f"bridge {bridge}", f"no file of {host} says what {bridge} is")
         if port_in is None or port_out is None:
-            return self._stop(host, f"bridge {bridge}", f"{bridge} has no uplink", file=_file_of(machine, bridge))
+            return self._stop(host, f"bridge {bridge}", f"{bridge} has no uplink", file=file_of(machine, bridge))
         if any(one and one.tap and one.tap.trunk for one in (source, target)):
             return self._unknown(host, f"bridge {bridge}", "a guest that tags its frames itself isn't followed")
         if source and target and source.tap and target.tap and source.tap.isolated and target.tap.isolated:
@@ -388,34 +389,3 @@ class Walk:
             return True
         taps = (self.consumers.on_tap(one.tap if one else None) for one in (source, target))
         return self._tell(host, *filter_.forward(packet, way, *taps))
-
-
-def _sender(leaving: Attachment, asked: Address, packet: Packet) -> Address:
-    """The address that a machine asks from: the packet's own, where it is the machine's."""
-    if packet.source is not None and (leaving.is_outside or leaving.has(packet.source)):
-        return packet.source
-    own = [address for address in leaving.addresses if address.version == asked.version]
-    fitting = [address.ip for address in own if asked in address.network] or [address.ip for address in own]
-    return next(iter(fitting), packet.source or asked)
-
-
-def _address_for(entry: Attachment, packet: Packet) -> Address:
-    """What the routers outside ask for: the target itself on its segment, else the machine that routes to it."""
-    assert packet.target is not None
-    if entry.has(packet.target):
-        return packet.target
-    own = [address.ip for address in entry.addresses if address.version == packet.target.version]
-    return next((address for address in own if not address.is_link_local), next(iter(own), packet.target))
-
-
-def _is_group(address: Address) -> bool:
-    return address.is_multicast or str(address) == "255.255.255.255"
-
-
-def _port(one: Attachment) -> str | None:
-    return one.tap.name if one.tap is not None else None
-
-
-def _file_of(machine: Machine, bridge: str) -> str:
-    link = machine.links.get(bridge)
-    return link.file if link else next((n.file for n in machine.networks.values() if n.bridge == bridge), "")

@@ -71,11 +71,18 @@ def _settle_host(lab: ExampleHost) -> None:
 
 
 def _check_sources(lab: ExampleHost, platform: Platform, texts: Sequence[str], netns: str | None = None) -> None:
-    """Hold the sources of IPv4 packets against the routes back, as each release does by itself; then what files say."""
-    keys = lab.run("sysctl", "-aN", "--pattern", r"^net\.ipv4\.conf\..*\.rp_filter$", netns=netns).stdout.split()
-    every = "net.ipv4.conf.all.rp_filter"
-    values = {**dict.fromkeys(keys, 1), every: int(platform.major in (7, 8))}
-    lab.run("sysctl", "-qw", *(f"{key}={value}" for key, value in values.items()), netns=netns)
+    """Hold the sources of IPv4 packets against the routes back, as each release does by itself; then what files say.
+
+    A boot sets `default` before the interfaces have addresses, and they all take it; here they have some already.
+    """
+    every, default = (f"net.ipv4.conf.{name}.rp_filter" for name in ("all", "default"))
+    listed = lab.run("sysctl", "-aN", "--pattern", r"^net\.ipv4\.conf\..*\.rp_filter$", netns=netns).stdout.split()
+    own = [key for key in listed if key not in (every, default)]
+    lab.run("sysctl", "-qw", f"{default}=1", f"{every}={int(platform.major in (7, 8))}", netns=netns)
+    apply_sysctl(lab, "".join(texts), netns=netns)
+    # From el9 on each interface has a word of its own.
+    taken = "1" if platform.major >= 9 else lab.run("sysctl", "-n", default, netns=netns).stdout.strip()
+    lab.run("sysctl", "-qw", *(f"{key}={taken}" for key in own), netns=netns)
     apply_sysctl(lab, "".join(texts), netns=netns)
 
 
@@ -140,7 +147,7 @@ def _guest(stage: Stage, site: Site, guest: Guest) -> Machine:
         )
         gateways += [str(route.via) for route in meant.addressing.routes if route.to is None]
         network = networks.get(meant.network or "")
-        if network is not None and network.forward.makes_bridge and network.forward != "isolated":
+        if network is not None and network.forward.makes_bridge:  # isolated ones too: whoever rules a guest adds a route
             ports += [str(address.ip) for address in network.addresses]
     versions = {ip_address(gateway).version for gateway in gateways}
     gateways += [gateway for gateway in ports if ip_address(gateway).version not in versions]
