@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.site import GUESTS_A_HOST, write_site
+from tests.bench.site import GUESTS_A_HOST, write_repeated, write_site
 
 HERE = Path(__file__).parent
 EXAMPLE = str(HERE.parents[1] / "inventory")
@@ -97,12 +97,13 @@ class Site:
 
     folder: Path
     guests: int
+    write: Callable[[Path, int], int] = write_site
 
     def __post_init__(self) -> None:
         """Write the inventory."""
         self.inventory = self.folder / f"inventory-{self.guests}"
         self.output = self.folder / f"output-{self.guests}"
-        self.files = write_site(self.inventory, self.guests)
+        self.files = self.write(self.inventory, self.guests)
 
     def kvmgen(self, *words: str) -> list[str]:
         paths = ("--inventory", str(self.inventory), "--output", str(self.output))
@@ -129,8 +130,12 @@ class Site:
         guest.write_text(guest.read_text().replace(old, new))
 
     @property
+    def reach(self) -> list[str]:
+        return [sys.executable, "-m", "kvmgen", "reach", "--inventory", str(self.inventory)]
+
+    @property
     def matrix(self) -> list[str]:
-        return [sys.executable, "-m", "kvmgen", "reach", "--matrix", "--inventory", str(self.inventory)]
+        return [*self.reach, "--matrix"]
 
     @property
     def jinja(self) -> list[str]:
@@ -236,6 +241,15 @@ def differing(small: Site, large: Site, runs: int) -> None:
         show(f"kvmgen diff, {what}, {small.guests} guests", few)
         ratio = f"{many.wall / few.wall:.2f} times, {many.wall / validate.wall:.2f} of validate"
         show(f"kvmgen diff, {what}, {large.guests} guests", many, ratio)
+    few, many, page = in_turn(
+        1,
+        lambda: run([*small.reach, "--diff", "HEAD"]),
+        lambda: run([*large.reach, "--diff", "HEAD"]),
+        lambda: run([*large.diff, "--format", "html"]),
+    )
+    show(f"kvmgen reach --diff, an address, {small.guests} guests", few)
+    show(f"kvmgen reach --diff, an address, {large.guests} guests", many, f"{many.wall / few.wall:.2f} times, once")
+    show(f"kvmgen diff --format html, {large.guests} guests", page, "once")
     for site in (small, large):
         site.changed("", "")
 
@@ -280,6 +294,9 @@ def main() -> None:
         when_up_to_date(sites[-2], runs)
         validating(sites[-2], sites[-1], runs)
         who_reaches_whom(sites[0] if words.quick else Site(folder, 1000), sites[-1], runs)
+        print("\nthe same networks and addresses on every host")
+        few, many = (Site(folder / "repeated", guests, write_repeated) for guests in (sizes[0] // 2, sizes[-1]))
+        who_reaches_whom(few, many, runs)
         differing(sites[-2], sites[-1], runs)
         start_up(runs)
     share = (busy_elsewhere() - busy) / (time.perf_counter() - start)

@@ -37,6 +37,30 @@ def write_site(root: Path, guests: int) -> int:
     return len(files)
 
 
+REPEATED_ON_A_HOST = 50
+
+
+def write_repeated(root: Path, guests: int) -> int:
+    """Write an inventory whose hosts have all the same NAT network, with guests of the same addresses on it."""
+    hosts = [f"kvm{number:04d}" for number in range(guests // REPEATED_ON_A_HOST)]
+    files = {"site.yaml": "name: repeated\ndomain: bench.example.org\n"}
+    files |= {f"hosts/{name}.yaml": _host(number) for number, name in enumerate(hosts)}
+    files["networks/nat.yaml"] = _network("nat", "virbr0", "192.168.122", hosts)
+    for name, ports in ROLES.items():
+        services = f"allow-in:\n  - {{tcp: {list(ports)}, from: anyone}}\nallow-out:\n  - dns\n"
+        files[f"policies/{name}.yaml"] = _MODELINE.format(kind="policy") + services
+    for number in range(guests):
+        host, place = divmod(number, REPEATED_ON_A_HOST)
+        nic = f"{{network: nat, addresses: [192.168.122.{10 + place}/24], policies: [{list(ROLES)[number % 5]}]}}"
+        machine = f"hosts: [{hosts[host]}]\nvcpus: 2\nmemory: 256 MiB\n"
+        files[f"guests/g{number:05d}.yaml"] = _MODELINE.format(kind="guest") + f"{machine}interfaces:\n  eth0: {nic}\n"
+    for path, text in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+    return len(files)
+
+
 def _host(number: int) -> str:
     mac = f"00:25:90:{number >> 8:02x}:{number & 255:02x}"
     net = f"10.{number >> 8}.{number & 255}"

@@ -41,7 +41,7 @@ def main() -> None:
     (site, _), lowering = timed(lambda: lower(documents))
     assert site is not None, "the benchmark's sites are valid"
     findings, checking = timed(lambda: list(check(site)))
-    assert not findings, findings[:3]
+    assert not [finding for finding in findings if finding.is_error], findings[:3]
     print(json.dumps({"read": reading, "lower": lowering, "check": checking}))
 
 

@@ -147,7 +147,8 @@ def _guest(stage: Stage, site: Site, guest: Guest) -> Machine:
         )
         gateways += [str(route.via) for route in meant.addressing.routes if route.to is None]
         network = networks.get(meant.network or "")
-        if network is not None and network.forward.makes_bridge:  # isolated ones too: whoever rules a guest adds a route
+        # On an isolated network too, which offers none: whoever rules the guest can add it.
+        if network is not None and network.forward.makes_bridge:
             ports += [str(address.ip) for address in network.addresses]
     versions = {ip_address(gateway).version for gateway in gateways}
     gateways += [gateway for gateway in ports if ip_address(gateway).version not in versions]
