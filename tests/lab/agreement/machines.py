@@ -15,6 +15,9 @@ QUIET = (
     "net.ipv4.ip_forward=0",
     "net.ipv4.conf.all.rp_filter=0",
     "net.ipv4.conf.default.rp_filter=0",
+    # Whoever follows a redirect sends his next answer another way than his first.
+    "net.ipv4.conf.all.send_redirects=0",
+    "net.ipv4.conf.default.send_redirects=0",
     "net.ipv6.conf.default.accept_dad=0",
     "net.ipv6.conf.default.dad_transmits=0",
     "net.ipv6.conf.default.accept_ra=0",
