@@ -83,7 +83,7 @@ def test_warnings_are_told_of_what_changed(site: Path) -> None:
     assert "warning KV201" in run("validate")[2]
     guest = site / "inventory/guests/web1.yaml"
     guest.write_text(guest.read_text() + "vcpus: 2\n")
-    assert changed_only("--strict") == (0, "Valid: 3 hosts, 1 guests.\n", "")
+    assert changed_only("--strict") == (0, "Valid: 3 hosts, 1 guest.\n", "")
     host = site / "inventory/hosts/kvm3.yaml"
     host.write_text("# edited\n" + host.read_text())
     code, _, err = changed_only("--strict")

@@ -115,7 +115,7 @@ def test_a_wrong_site(site: Path) -> None:
 def test_warnings_stop_nothing(site: Path) -> None:
     (site / "inventory/hosts/kvm3.yaml").write_text("platform: el7\nbridges: {virbr3: {}}\n")
     code, out, err = run("validate")
-    assert (code, out) == (0, "Valid: 3 hosts, 1 guests.\n")
+    assert (code, out) == (0, "Valid: 3 hosts, 1 guest.\n")
     assert "warning KV201" in err
     assert err.endswith("1 warning\n")
 

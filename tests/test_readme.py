@@ -16,7 +16,7 @@ def test_the_inventory_is_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (inventory,) = (block for block in blocks("An inventory") if "# inventory/hosts/kvm01.yaml" in block)
     write(tmp_path, files(inventory) | {"inventory/site.yaml": "name: readme\n"})
     monkeypatch.chdir(tmp_path)
-    assert run("validate", "--strict") == (0, "Valid: 1 hosts, 1 guests.\n", "")
+    assert run("validate", "--strict") == (0, "Valid: 1 host, 1 guest.\n", "")
 
 
 def test_the_wrong_site_gets_the_errors_that_are_shown() -> None:

@@ -113,3 +113,8 @@ def first_of(findings: Iterable[Diagnostic]) -> list[Diagnostic]:
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
     """Whether any of them stops a build."""
     return any(diagnostic.is_error for diagnostic in diagnostics)
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things, in words that fit one and many."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -57,15 +57,17 @@ def _build_command(inventory: Path, output: Path, host: str | None) -> str:
 
 def _changes(output: Path, plan: Plan, would: str) -> Iterator[str]:
     """What a build changed or would change, file by file, and a summary."""
+    from kvmgen.diagnostics import counted
+
     changes = [("write", path) for path in plan.write] + [("remove", path) for path in plan.remove]
     for verb, path in sorted(changes, key=lambda change: change[1])[:_LISTED]:
         yield f"{would}{verb} {output / path}"
     if len(changes) > _LISTED:
         yield f"... and {len(changes) - _LISTED} more"
     if changes:
-        yield f"{len(changes)} files {'would change' if would else 'changed'}, {plan.unchanged} unchanged."
+        yield f"{counted(len(changes), 'file')} {'would change' if would else 'changed'}, {plan.unchanged} unchanged."
     else:
-        yield f"Up to date: {plan.unchanged} files."
+        yield f"Up to date: {counted(plan.unchanged, 'file')}."
 
 
 _LISTED = 50
@@ -103,7 +105,10 @@ def validate(
     if result.site is None:
         say(f"Nothing in {inventory} has changed since {since or 'HEAD'}.", format_)
     else:
-        say(f"Valid: {len(result.site.hosts)} hosts, {len(result.site.guests)} guests.", format_)
+        from kvmgen.diagnostics import counted
+
+        found = counted(len(result.site.hosts), "host"), counted(len(result.site.guests), "guest")
+        say(f"Valid: {', '.join(found)}.", format_)
 
 
 def _validated(inventory: Path, changed: frozenset[str] | None) -> Result:

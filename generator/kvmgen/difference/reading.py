@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 from kvmgen import pipeline
 from kvmgen.changed import changed_files
-from kvmgen.diagnostics import Diagnostic
+from kvmgen.diagnostics import Diagnostic, counted
 from kvmgen.difference import revision
 from kvmgen.difference.near import Near, near
 from kvmgen.difference.revision import Listing, Problem
 from kvmgen.difference.sides import Side
-from kvmgen.difference.summary import counted, listed
+from kvmgen.difference.summary import listed
 from kvmgen.git import Repository
 from kvmgen.inventory.read import inventory_files
 from kvmgen.inventory.sources import Sources

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from kvmgen.diagnostics import counted
 from kvmgen.difference.model import Difference, Flow, ObjectChange, Place, Verb
 from kvmgen.value import record
 
@@ -53,11 +54,6 @@ def alike(objects: Iterable[ObjectChange]) -> Iterator[Sequence[ObjectChange]]:
         return one.name if one.attributes else (one.kind, one.verb, one.impact, one.causes)
 
     return (tuple(group) for _, group in groupby(objects, told))
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, in words that fit one and many."""
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def listed(parts: Sequence[str]) -> str:

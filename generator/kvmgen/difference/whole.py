@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from kvmgen.diagnostics import counted
 from kvmgen.difference.causes import Causes
 from kvmgen.difference.compare import host_changes, raw
 from kvmgen.difference.flows import Flows
@@ -11,7 +12,7 @@ from kvmgen.difference.model import Difference, FileChange, Verb
 from kvmgen.difference.packets import packets
 from kvmgen.difference.reading import Compared
 from kvmgen.difference.sides import Side
-from kvmgen.difference.summary import counted, listed
+from kvmgen.difference.summary import listed
 from kvmgen.difference.words import assumed
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from kvmgen.diagnostics import counted
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, ObjectChange, Place
-from kvmgen.difference.summary import Moment, alike, counted, services, then_and_now
+from kvmgen.difference.summary import Moment, alike, services, then_and_now
 from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.page._html import NOTHING, Markup, code, folded, joined, lines, scrolling, section, tag, text
 from kvmgen.page.grid import chooser

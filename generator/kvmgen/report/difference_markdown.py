@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from kvmgen.diagnostics import counted
 from kvmgen.difference.model import Attribute, Difference, FileChange, Flow, HostChange, Impact, ObjectChange, Place
-from kvmgen.difference.summary import Moment, alike, counted, listed, sentence, services, then_and_now
+from kvmgen.difference.summary import Moment, alike, listed, sentence, services, then_and_now
 from kvmgen.difference.words import heaviest, heaviest_first, words_of
 from kvmgen.report._folding import Block, folded
 from kvmgen.report._markdown import address_of, code, comment, fenced, html_code, link, prose

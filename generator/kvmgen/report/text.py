@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kvmgen.diagnostics import Severity
+from kvmgen.diagnostics import Severity, counted
 from kvmgen.report.located import Located, Place
 from kvmgen.report.printed import plain
 
@@ -35,4 +35,4 @@ def _where(place: Place | None) -> str:
 def _summary(found: Sequence[Located]) -> str:
     severities = [one.rule.severity for one in found]
     counts = ((severities.count(severity), str(severity)) for severity in Severity)
-    return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count)
+    return ", ".join(counted(count, name) for count, name in counts if count)
