@@ -40,13 +40,18 @@ def built(inventory: Path, output: Path) -> dict[str, set[str]]:
     return {host: {file["path"] for file in manifest["files"]} for host, manifest in manifests.items()}
 
 
+def without_direct_rules(host: str) -> str:
+    """A host without what kept the networks of an older libvirt apart; on the newer platforms it is an error."""
+    return re.sub(r"(?m)^firewall:\n  direct:\n(?: {4}.*\n)+", "", host)
+
+
 @pytest.mark.parametrize("to", ["el9", "el10"])
 @pytest.mark.parametrize("host", MOVING)
 def test_one_word_moves_a_host(host: str, to: str, before: dict[str, set[str]], tmp_path: Path) -> None:
     inventory = tmp_path / "inventory"
     shutil.copytree(EXAMPLE, inventory)
     file = inventory / f"hosts/{host}.yaml"
-    file.write_text(re.sub(r"(?m)^platform: .*", f"platform: {to}", file.read_text()))
+    file.write_text(re.sub(r"(?m)^platform: .*", f"platform: {to}", without_direct_rules(file.read_text())))
     after = built(inventory, tmp_path / "output")
     assert links(after[host], "keyfile") == links(before[host], "ifcfg") != set()
     assert not [path for path in after[host] if "network-scripts" in path or path.endswith("direct.xml")]
